@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What process 1 does before it serves: mount the kernel's file systems, load the modules, choose the mode.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use crate::message::{MODE_PARAMETER, mode};
+use crate::modules::Modules;
+
+/// The guest, ready to serve.
+#[derive(Debug)]
+pub struct Ready {
+    /// Value of [`MODE_PARAMETER`].
+    pub mode: String,
+    /// `uname -r`.
+    pub release: String,
+    /// Modules that are missing from the image or did not load, with the reason.
+    pub missing_modules: BTreeMap<String, String>,
+}
+
+const NODEV: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// Where, what, whether the guest can do without it (`DEBUG_FS` is missing on some distribution kernels).
+const MOUNTS: &[(&str, &str, bool)] = &[
+    ("/sys", "sysfs", true),
+    ("/run", "tmpfs", true),
+    ("/tmp", "tmpfs", true),
+    ("/sys/kernel/debug", "debugfs", false),
+    ("/sys/kernel/config", "configfs", false),
+];
+
+/// Brings the guest up.
+pub fn prepare() -> io::Result<Ready> {
+    fs::create_dir_all("/proc")?;
+    mount_one("/proc", "proc", NODEV)?;
+    let mode =
+        parameter(&fs::read_to_string("/proc/cmdline")?, MODE_PARAMETER).unwrap_or(mode::AGENT).to_owned();
+    if mode == mode::POWEROFF {
+        power_off();
+    }
+    fs::create_dir_all("/dev")?;
+    mount_one("/dev", "devtmpfs", MsFlags::MS_NOSUID)?;
+    for (place, kind, required) in MOUNTS {
+        let mounted = fs::create_dir_all(place).and_then(|()| mount_one(place, kind, NODEV));
+        if *required {
+            mounted?;
+        }
+    }
+    // A start of dmsetup is mostly page faults on its libraries, which are in the page cache: map them by the megabyte
+    // instead of by 64 KiB (do_fault_around in mm/memory.c). Without DEBUG_FS it stays as it is.
+    let _ = fs::write("/sys/kernel/debug/fault_around_bytes", "1048576");
+    // SAFETY: the agent has one thread; nobody reads the environment at the same time.
+    unsafe {
+        std::env::set_var("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        // Without udevd, dmsetup must make the nodes itself and not wait for a cookie (dmsetup(8)).
+        std::env::set_var("DM_DISABLE_UDEV", "1");
+        std::env::set_var("HOME", "/");
+    }
+    let missing_modules = load_modules();
+    Ok(Ready {
+        mode,
+        release: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        missing_modules,
+    })
+}
+
+fn mount_one(place: &str, kind: &str, flags: MsFlags) -> io::Result<()> {
+    mount(Some(kind), place, Some(kind), flags, None::<&str>)
+        .map_err(|errno| io::Error::other(format!("mount {kind} on {place}: {errno}")))
+}
+
+/// The value of `name=value` on the kernel's command line.
+fn parameter<'a>(cmdline: &'a str, name: &str) -> Option<&'a str> {
+    cmdline.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Loads what the image says; what is missing is told to the host, which skips the cases that need it.
+fn load_modules() -> BTreeMap<String, String> {
+    let modules = match Modules::read() {
+        Ok(modules) => modules,
+        Err(error) => return BTreeMap::from([("(list of modules)".to_owned(), error.to_string())]),
+    };
+    let failed = |name: &String| Some((name.clone(), modules.insert(name, "").err()?.to_string()));
+    let failed: Vec<_> = modules.load.iter().filter_map(failed).collect();
+    modules.missing.into_iter().chain(failed).collect()
+}
+
+/// Ends the VM. QEMU runs with `-no-reboot`, so a failed power-off (no ACPI) falls back to a restart, which ends it too.
+pub fn power_off() -> ! {
+    let _ = reboot(RebootMode::RB_POWER_OFF);
+    let _ = reboot(RebootMode::RB_AUTOBOOT);
+    // Process 1 must not return: that would be a kernel panic, which is what is left now.
+    std::process::exit(1)
+}
+
+/// An interactive shell on the console, with job control; powers off when it ends.
+pub fn shell() -> ! {
+    let open = || fs::File::options().read(true).write(true).open("/dev/ttyS0");
+    let run = || -> io::Result<()> {
+        Command::new("busybox").args(["--install", "-s", "/usr/bin"]).status()?;
+        println!("\nbusybox shell in the test VM; dmsetup and modprobe are there; Ctrl-D powers off\n");
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-i").stdin(open()?).stdout(open()?).stderr(open()?);
+        // SAFETY: setsid(2) and ioctl(2) are async-signal-safe; file descriptor 0 is the console.
+        unsafe {
+            shell.pre_exec(|| {
+                nix::unistd::setsid()?;
+                nix::ioctl_write_int_bad!(make_controlling, nix::libc::TIOCSCTTY);
+                make_controlling(0, 0)?;
+                Ok(())
+            });
+        }
+        shell.status().map(drop)
+    };
+    if let Err(error) = run() {
+        eprintln!("no shell: {error}");
+    }
+    power_off()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_a_whole_word() {
+        let cmdline = "console=ttyS0 xdm_pushback.mode=no dm_pushback.mode=shell quiet\n";
+        assert_eq!(parameter(cmdline, MODE_PARAMETER), Some("shell"));
+        assert_eq!(parameter("quiet", MODE_PARAMETER), None);
+        assert_eq!(parameter("dm_pushback.modex=1", MODE_PARAMETER), None);
+    }
+}

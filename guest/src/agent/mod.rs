@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Process 1 of the VM: boots the guest, serves the host's requests one at a time, runs each case in a process of its
+//! own and looks at what it left behind. It has one thread, so that `fork(2)` without `exec` is sound.
+
+mod boot;
+mod capture;
+mod case_process;
+mod port;
+mod postcondition;
+mod process;
+pub mod sabotage;
+
+use std::os::fd::AsFd as _;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use crate::case::{Case, full_name};
+use crate::kmsg;
+use crate::message::{FromGuest, PROTOCOL, ToGuest, mode};
+use crate::wire::Decoder;
+use port::Port;
+use postcondition::Before;
+
+/// Seconds on `CLOCK_MONOTONIC`, the clock of every message.
+pub fn now() -> f64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map(|t| std::time::Duration::from(t).as_secs_f64())
+        .unwrap_or_default()
+}
+
+/// What process 1 does with the catalogue; never returns.
+pub fn main(catalogue: &'static [Case]) -> ! {
+    let error = match boot::prepare() {
+        Err(error) => error,
+        Ok(ready) => match ready.mode.as_str() {
+            mode::SHELL => boot::shell(),
+            _ => match serve(catalogue, &ready) {
+                Ok(()) => boot::power_off(),
+                Err(error) => error,
+            },
+        },
+    };
+    // The host reads this on the console; without an agent there is no other way to tell.
+    let _ = kmsg::line(&format!("agent failed: {error}"));
+    boot::power_off()
+}
+
+/// A case under way.
+struct Running {
+    token: u64,
+    name: String,
+    pid: Pid,
+    before: Before,
+}
+
+struct Agent {
+    catalogue: &'static [Case],
+    port: Port,
+    running: Option<Running>,
+    capture: Option<(u64, Pid)>,
+}
+
+fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()> {
+    let mut wanted = SigSet::empty();
+    wanted.add(Signal::SIGCHLD);
+    wanted.thread_block()?;
+    let signals = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let port = Port::open()?;
+    port.send(&FromGuest::Hello {
+        protocol: PROTOCOL,
+        t: now(),
+        release: ready.release.clone(),
+        taint: postcondition::taint(),
+        missing_modules: ready.missing_modules.clone(),
+    })?;
+    let mut agent = Agent { catalogue, port, running: None, capture: None };
+    let mut decoder = Decoder::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let mut fds = [
+            PollFd::new(agent.port.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let readable =
+            |fd: &PollFd| fd.revents().is_some_and(|r| r.intersects(PollFlags::POLLIN | PollFlags::POLLHUP));
+        let (from_host, from_children) = (readable(&fds[0]), readable(&fds[1]));
+        if from_children {
+            while signals.read_signal()?.is_some() {}
+            agent.reap()?;
+        }
+        if from_host {
+            match agent.port.read(&mut buffer)? {
+                0 => return Ok(()), // the host hung up
+                n => decoder.push(&buffer[..n]),
+            }
+            while let Some(request) = decoder.message() {
+                let request = request.map_err(std::io::Error::other)?;
+                if agent.obey(request)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl Agent {
+    fn obey(&mut self, request: ToGuest) -> std::io::Result<std::ops::ControlFlow<()>> {
+        match request {
+            ToGuest::PowerOff => return Ok(std::ops::ControlFlow::Break(())),
+            ToGuest::Capture { token } => {
+                let pid = process::fork(|| capture::collect(&self.port, token))?;
+                self.capture = Some((token, pid));
+            }
+            ToGuest::Run { token, case, condition, time_factor } => {
+                let name = full_name(&case, &condition);
+                kmsg::line(&format!("begin {token} {name}"))?;
+                self.port.send(&FromGuest::Started { token, t: now() })?;
+                let found = self.catalogue.iter().find(|c| c.name == case);
+                let before = Before::look(found.is_some_and(|case| !case.allow.is_empty()));
+                let pid =
+                    process::fork(|| case_process::run(&self.port, token, found, condition, time_factor))?;
+                self.running = Some(Running { token, name, pid, before });
+            }
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    }
+
+    /// Collects ended children: the case, a capture, and orphans, which become ours.
+    fn reap(&mut self) -> std::io::Result<()> {
+        while let Some((pid, exit)) = process::reap() {
+            if let Some(running) = self.running.take_if(|running| running.pid == pid) {
+                process::end_group(pid);
+                let violations = running.before.violations();
+                kmsg::line(&format!("end {} {}", running.token, running.name))?;
+                self.port.send(&FromGuest::Ended { token: running.token, t: now(), exit, violations })?;
+            } else if let Some((token, _)) = self.capture.take_if(|(_, capture)| *capture == pid) {
+                self.port.send(&FromGuest::CaptureDone { token })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The `Bench` that a case gets: one disk with any number of paths, maps on top, I/O, and the clean-up.
+//!
+//! It hides mechanics and never semantics: what is suspended, loaded, resumed, failed or submitted is a call in
+//! the case. A case's steps are checked by [`multipath::MultipathMap`] (the map's side) and [`io::Io`] (where the
+//! I/O is); the names of the assertions are constants there.
+
+pub mod io;
+pub mod multipath;
+mod teardown;
+
+use std::rc::Rc;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::condition::{Condition, Fault, IoKind, QueueMode, SuspendForm};
+use crate::dm::map::Creator;
+use crate::dm::{DmName, Flush, Map, NoPath, Sectors, Table};
+use crate::evidence::blk_debugfs_missing;
+use crate::failure::{Failure, GuestContext, Outcome, skip};
+use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
+use crate::paths::{Path, scsi_debug};
+use crate::rcu;
+use io::{Io, Watched};
+use multipath::MultipathMap;
+
+/// What a case works with. Made by the agent for one run of one case; taken down by it afterwards.
+#[derive(Debug)]
+pub struct Bench {
+    condition: Condition,
+    ledger: Option<Ledger>,
+    paths: Vec<Path>,
+    /// In the order in which they were made: a map comes after what it stands on.
+    maps: Vec<Map>,
+    batches: Vec<Rc<Batch>>,
+    /// Started while the paths are made, used by the first map.
+    creator: Option<Creator>,
+    taken_down: bool,
+}
+
+impl Bench {
+    /// A bench for one run of a case.
+    pub fn new(condition: Condition) -> Self {
+        let (paths, maps, batches) = (Vec::new(), Vec::new(), Vec::new());
+        Self { condition, ledger: None, paths, maps, batches, creator: None, taken_down: false }
+    }
+
+    /// The point of the matrix.
+    pub fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// The queue mode of this run's multipath maps.
+    pub fn queue_mode(&self) -> QueueMode {
+        self.condition.queue_mode.unwrap_or(QueueMode::Bio)
+    }
+
+    /// How paths fail in this run: by message, unless the condition says otherwise.
+    pub fn fault(&self) -> Fault {
+        self.condition.fault.unwrap_or(Fault::Message)
+    }
+
+    /// What is submitted in this run: writes, unless the condition says otherwise.
+    pub fn io_kind(&self) -> IoKind {
+        self.condition.io.unwrap_or(IoKind::Write)
+    }
+
+    /// `count` new paths to the one disk. The first call gives the disk its first content.
+    pub fn paths(&mut self, count: u32) -> Outcome<Vec<Path>> {
+        if self.maps.is_empty() && self.creator.is_none() {
+            self.creator = Some(Map::creator()?);
+        }
+        let new = rcu::expedited(|| scsi_debug::add_hosts(count))?;
+        self.paths.extend(new.iter().cloned());
+        if let (None, Some(first)) = (&self.ledger, new.first()) {
+            let bytes = first.length().bytes().unwrap_or(0);
+            let mut ledger = Ledger::new(seed(), bytes / u64::from(BLOCK));
+            ledger.prefill(&first.node())?;
+            self.ledger = Some(ledger);
+        }
+        Ok(new)
+    }
+
+    /// A multipath map over `paths`, in the run's queue mode.
+    pub fn multipath(&mut self, name: &str, paths: &[Path], no_path: NoPath) -> Outcome<MultipathMap> {
+        let length = self.disk_length()?;
+        let table = multipath::table(length, no_path, self.queue_mode(), paths);
+        let map = self.create(name, &table)?;
+        if self.queue_mode() == QueueMode::Rq
+            && let Some(reason) = blk_debugfs_missing(map.device())
+        {
+            return skip(reason);
+        }
+        Ok(MultipathMap::new(map, no_path, self.queue_mode(), paths))
+    }
+
+    /// A linear map whose stretches of [`io::STRETCH`] blocks lie in turn on `left` and on `right`, so that I/O
+    /// can span both: today's kernels refuse a table with two multipath targets. Each stretch has the same place
+    /// on the disk as in this map, so all of it still is one disk.
+    pub fn spanning(&mut self, name: &str, left: &MultipathMap, right: &MultipathMap) -> Outcome<Map> {
+        let stretch = Sectors(io::STRETCH * u64::from(BLOCK) / 512);
+        let table = Table::alternating(
+            [left.map().device(), right.map().device()],
+            stretch,
+            2 * u64::from(io::SPANNING),
+            self.disk_length()?,
+        );
+        self.create(name, &table)
+    }
+
+    /// Submits [`io::COUNT`] I/Os of the run's kind to a multipath map.
+    pub fn submit(&mut self, map: &MultipathMap) -> Outcome<Io> {
+        self.submit_with(Engine::IoUring, map, 0)
+    }
+
+    /// Submits them with a chosen engine, `from` blocks into the disk.
+    pub fn submit_with(&mut self, engine: Engine, map: &MultipathMap, from: u64) -> Outcome<Io> {
+        let specs: Vec<Spec> = of_kind(self.io_kind(), io::count(self.io_kind()))
+            .into_iter()
+            .map(|spec| spec.moved(from))
+            .collect();
+        let watched = vec![Watched::of(map)];
+        self.submit_to(engine, map.map(), &specs, watched)
+    }
+
+    /// Submits [`io::SPANNING`] writes to a map made by [`Self::spanning`], each with one block on `left` and one
+    /// on `right`.
+    pub fn submit_spanning(&mut self, map: &Map, left: &MultipathMap, right: &MultipathMap) -> Outcome<Io> {
+        let period = 2 * io::STRETCH;
+        let spans = |index: u32| Spec::new(IoKind::Write, u64::from(index) * period + io::STRETCH - 1, 2);
+        let specs: Vec<Spec> = (0..io::SPANNING).map(spans).collect();
+        self.submit_to(Engine::IoUring, map, &specs, vec![Watched::of(left), Watched::of(right)])
+    }
+
+    fn submit_to(&mut self, engine: Engine, map: &Map, specs: &[Spec], watched: Vec<Watched>) -> Outcome<Io> {
+        let batch = Rc::new(self.ledger()?.submit(engine, &map.node(), specs)?);
+        self.batches.push(Rc::clone(&batch));
+        Ok(Io::new(batch, watched))
+    }
+
+    /// Exchanges the table of a running map for one over `paths`, in the run's form: suspend, load, resume; or
+    /// load, then a resume that suspends on the way.
+    pub fn exchange_paths(&self, map: &MultipathMap, paths: &[Path], flush: Flush) -> Outcome {
+        match self.condition.suspend {
+            Some(SuspendForm::Implicit) => {
+                map.load(paths)?;
+                map.resume_with(flush)
+            }
+            Some(SuspendForm::Explicit) | None => {
+                map.suspend(flush)?;
+                map.load(paths)?;
+                map.resume()
+            }
+        }
+    }
+
+    /// Reads the whole disk through a path, past every map, and compares it with what was written.
+    pub fn data_is_what_was_written(&mut self) -> Outcome {
+        let node = match self.paths.iter().find_map(Path::usable) {
+            Some(path) => path.node(),
+            None => self.paths(1)?.first().map(Path::node).unwrap_or_default(),
+        };
+        self.ledger()?.verify(&node)
+    }
+
+    fn create(&mut self, name: &str, table: &Table) -> Outcome<Map> {
+        let name = DmName::of(name).guest("name a map")?;
+        let creator = self.creator.take().map_or_else(Map::creator, Ok)?;
+        let map = rcu::expedited(|| Map::create(creator, name, table))?;
+        self.maps.push(map.clone());
+        Ok(map)
+    }
+
+    fn ledger(&mut self) -> Outcome<&mut Ledger> {
+        self.ledger.as_mut().ok_or_else(|| Failure::guest("the case asked for I/O before it asked for paths"))
+    }
+
+    fn disk_length(&self) -> Outcome<Sectors> {
+        let first =
+            self.paths.first().ok_or_else(|| Failure::guest("the case asked for a map before paths"))?;
+        Ok(first.length())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.tear_down();
+    }
+}
+
+/// Different in each run of each case: what an earlier one left on the disk is told apart.
+fn seed() -> u64 {
+    let now =
+        clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}

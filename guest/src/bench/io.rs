@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! I/O that a case submitted: where it is, step by step, and how it ends.
+//!
+//! "It stays queued" is never inferred from silence: each step is the positive fact that all of it is in one
+//! place ([`crate::evidence`]) while none of it has come back.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::condition::{IoKind, QueueMode};
+use crate::dm::DevNo;
+use crate::evidence::{self, Mark, Whereabouts, whereabouts};
+use crate::failure::{Failure, Outcome, ensure};
+use crate::io::{Batch, Tally};
+use crate::report::happened;
+use crate::wait::wait_for;
+
+use super::multipath::MultipathMap;
+
+/// How long one step may take, before scaling.
+pub const STEP: Duration = Duration::from_secs(5);
+/// How many I/Os a case submits at once: fewer than the 128 or 256 tags of a request-based map.
+pub const COUNT: u32 = 32;
+/// How many flushes: each needs a thread of the engine.
+pub const FLUSHES: u32 = 8;
+/// How many I/Os that span two maps.
+pub const SPANNING: u32 = 16;
+/// Length in blocks of the stretches that a spanning map lays on its two sides in turn.
+pub const STRETCH: u64 = 2;
+
+/// The target holds all of it, no path has any.
+pub const QUEUED: &str = "I/O is queued in the target";
+/// The core holds all of it, the target none.
+pub const PUSHED_BACK: &str = "I/O is pushed back to the core";
+/// The same as [`QUEUED`], after it had been pushed back.
+pub const QUEUED_AGAIN: &str = "I/O is queued in the target again";
+/// All of it completes without an error.
+pub const SUCCEEDS: &str = "I/O completes without an error";
+/// All of it comes back with EIO.
+pub const FAILS: &str = "I/O fails with EIO";
+/// All of it comes back with EIO, which the target had queued.
+pub const QUEUED_FAILS: &str = "queued I/O fails with EIO";
+/// Whatever happens to it, it comes back.
+pub const COMES_BACK: &str = "I/O comes back";
+/// What a flush suspend leaves in the core is complete there.
+pub const NOT_LOST: &str = "I/O that survives a flush suspend is not lost";
+
+/// How many I/Os of `kind` are submitted at once.
+pub const fn count(kind: IoKind) -> u32 {
+    if matches!(kind, IoKind::Flush) { FLUSHES } else { COUNT }
+}
+
+/// A multipath map that carries the I/O, one piece of each.
+#[derive(Debug)]
+pub(super) struct Watched {
+    name: String,
+    device: DevNo,
+    queue_mode: QueueMode,
+    mark: Cell<Mark>,
+}
+
+impl Watched {
+    /// From now on.
+    pub(super) fn of(map: &MultipathMap) -> Self {
+        let (device, queue_mode) = (map.map().device(), map.queue_mode());
+        let mark = Mark { inflight: evidence::read(device, queue_mode).inflight, returned: 0 };
+        Self { name: map.map().name().to_string(), device, queue_mode, mark: Cell::new(mark) }
+    }
+}
+
+/// I/O that was submitted together.
+#[derive(Debug)]
+pub struct Io {
+    batch: Rc<Batch>,
+    watched: Vec<Watched>,
+}
+
+/// What one look at all the maps saw.
+struct Look {
+    tally: Tally,
+    /// One for each map: where, and whether it was suspended; with what to count from next.
+    maps: Vec<(Whereabouts, bool, Mark)>,
+}
+
+impl Io {
+    pub(super) fn new(batch: Rc<Batch>, watched: Vec<Watched>) -> Self {
+        Self { batch, watched }
+    }
+
+    /// How many are pending, succeeded, failed.
+    pub fn tally(&self) -> Tally {
+        self.batch.tally()
+    }
+
+    /// All of it is held by the running multipath target, none by its paths, none has returned. Positive facts
+    /// only; see [`crate::evidence`] for what they are.
+    pub fn is_queued_in_the_target(&self) -> Outcome {
+        self.is_queued(QUEUED)
+    }
+
+    /// The same after a resume: it went from the core back into the target's queue.
+    pub fn is_queued_in_the_target_again(&self) -> Outcome {
+        self.is_queued(QUEUED_AGAIN)
+    }
+
+    /// All of it is held by the core of the suspended map, none by target or paths, none has returned.
+    pub fn is_pushed_back_to_the_core(&self) -> Outcome {
+        self.stays(PUSHED_BACK, |place, suspended, count| {
+            suspended && place == Whereabouts { in_core: count, ..Whereabouts::default() }
+        })
+        .map(drop)
+    }
+
+    /// What is pushed back from here on is counted from this moment, when everything is known to be in flight.
+    fn is_queued(&self, name: &str) -> Outcome {
+        let look = self.stays(name, |place, suspended, count| {
+            !suspended && place == Whereabouts { in_target: count, ..Whereabouts::default() }
+        })?;
+        for (watched, (_, _, mark)) in self.watched.iter().zip(&look.maps) {
+            watched.mark.set(*mark);
+        }
+        Ok(())
+    }
+
+    /// Waits until every watched map has all of the I/O in the place that `is_there` knows. As soon as any I/O
+    /// has returned, that can't come true any more.
+    fn stays(&self, name: &str, is_there: impl Fn(Whereabouts, bool, u64) -> bool) -> Outcome<Look> {
+        let look = wait_for(STEP, name, || {
+            let look = self.look();
+            if !look.tally.all_pending() {
+                return Err(Failure::assertion(name, self.describe(&look)));
+            }
+            let count = look.tally.total as u64;
+            let everywhere =
+                look.maps.iter().all(|(place, suspended, _)| is_there(*place, *suspended, count));
+            Ok(if everywhere { Ok(look) } else { Err(self.describe(&look)) })
+        })?;
+        happened(name, &[("seen", &self.describe(&look))]);
+        Ok(look)
+    }
+
+    /// All of it completes without an error.
+    pub fn succeeds(&self) -> Outcome {
+        self.batch.wait_all_ok(STEP, SUCCEEDS).map(drop)
+    }
+
+    /// All of it comes back, with EIO.
+    pub fn fails_with_eio(&self) -> Outcome {
+        let tally = self.batch.wait_all_completed(STEP, COMES_BACK)?;
+        ensure(tally.all_failed_with(nix::libc::EIO), FAILS, &tally)
+    }
+
+    /// After a flush suspend: waits until each I/O has either come back or is positively in the core.
+    pub fn has_failed_or_is_in_the_core(&self) -> Outcome {
+        let look = wait_for(STEP, NOT_LOST, || {
+            let look = self.look();
+            let pending = look.tally.pending as u64;
+            let kept = |(place, ..): &(Whereabouts, bool, Mark)| {
+                *place == Whereabouts { in_core: place.in_core, ..Whereabouts::default() }
+            };
+            let seen = look.maps.iter().map(|(place, ..)| place.in_core).max().unwrap_or(0);
+            let settled = look.maps.iter().all(kept) && seen == pending;
+            Ok(if settled { Ok(look) } else { Err(self.describe(&look)) })
+        })?;
+        happened("flush suspend left", &[("seen", &self.describe(&look))]);
+        Ok(())
+    }
+
+    /// The last step of a case about I/O that must fail: all has come back by now; what did not fail is told as
+    /// the assertion [`QUEUED_FAILS`]. The case calls it after it knows that the data is right.
+    pub fn has_failed_with_eio(&self) -> Outcome {
+        let tally = self.batch.tally();
+        ensure(tally.all_failed_with(nix::libc::EIO), QUEUED_FAILS, &tally)
+    }
+
+    /// All of it comes back, one way or another; each with success or EIO and nothing else.
+    pub fn comes_back(&self) -> Outcome {
+        let tally = self.batch.wait_all_completed(STEP, COMES_BACK)?;
+        let eio = tally.failed.get(&nix::libc::EIO).copied().unwrap_or(0);
+        ensure(tally.ok + eio == tally.total, COMES_BACK, &tally)
+    }
+
+    fn look(&self) -> Look {
+        // The tally first: what returns meanwhile makes the sum of the places too small, never too big.
+        let tally = self.batch.tally();
+        let returned = (tally.total - tally.pending) as u64;
+        let maps = self.watched.iter().map(|watched| {
+            let now = evidence::read(watched.device, watched.queue_mode);
+            let place = whereabouts(&now, watched.mark.get(), returned);
+            (place, now.suspended, Mark { inflight: now.inflight, returned })
+        });
+        Look { maps: maps.collect(), tally }
+    }
+
+    fn describe(&self, look: &Look) -> String {
+        let mut text = look.tally.to_string();
+        for (watched, (place, suspended, _)) in self.watched.iter().zip(&look.maps) {
+            let state = if *suspended { "suspended" } else { "active" };
+            let _ = write!(text, "; {} ({state}): {place}", watched.name);
+        }
+        text
+    }
+}

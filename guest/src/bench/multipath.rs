@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A multipath map as a case sees it: its paths fail and return, its table is exchanged.
+
+use crate::condition::{Fault, QueueMode};
+use crate::dm::{Flush, Map, Multipath, NoPath, Sectors, Table, Target};
+use crate::failure::{Outcome, ensure};
+use crate::paths::Path;
+use crate::report::happened;
+use crate::wait::wait_for;
+
+use super::io::STEP;
+
+/// The map knows that all of its paths failed.
+pub const NO_VALID_PATH: &str = "the map has no valid path";
+/// The map still has the feature after a suspend and a resume.
+pub const STILL_QUEUES: &str = "queue_if_no_path is still set";
+
+/// A multipath map with the paths it was made over.
+#[derive(Debug, Clone)]
+pub struct MultipathMap {
+    map: Map,
+    no_path: NoPath,
+    queue_mode: QueueMode,
+    paths: Vec<Path>,
+}
+
+/// The table of a multipath map over `paths`.
+pub fn table(length: Sectors, no_path: NoPath, queue_mode: QueueMode, paths: &[Path]) -> Table {
+    let paths = paths.iter().map(Path::device).collect();
+    Table::single(length, Target::Multipath(Multipath { no_path, queue_mode, paths }))
+}
+
+impl MultipathMap {
+    pub(super) fn new(map: Map, no_path: NoPath, queue_mode: QueueMode, paths: &[Path]) -> Self {
+        Self { map, no_path, queue_mode, paths: paths.to_vec() }
+    }
+
+    /// The device.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Its queue mode.
+    pub fn queue_mode(&self) -> QueueMode {
+        self.queue_mode
+    }
+
+    /// The paths it was made over.
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// Makes every path fail. With the message the map knows at once; otherwise the next I/O finds out.
+    pub fn fail_every_path(&self, fault: Fault) -> Outcome {
+        self.fail(&self.paths, fault)
+    }
+
+    /// Makes the first path fail, the others keep working.
+    pub fn fail_first_path(&self, fault: Fault) -> Outcome {
+        self.fail(&self.paths[..1], fault)
+    }
+
+    fn fail(&self, paths: &[Path], fault: Fault) -> Outcome {
+        match fault {
+            Fault::Message => self.tell("fail_path", paths)?,
+            Fault::Offline => paths.iter().try_for_each(Path::set_offline)?,
+            Fault::Delete => paths.iter().try_for_each(Path::delete)?,
+        }
+        for path in paths {
+            happened("path failed", &[("path", path), ("fault", &fault)]);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, word: &str, paths: &[Path]) -> Outcome {
+        let messages: Vec<String> = paths.iter().map(|path| format!("{word} {}", path.device())).collect();
+        self.map.messages(&messages)
+    }
+
+    /// Takes `queue_if_no_path` away: what is queued comes back with an error.
+    pub fn fail_if_no_path(&self) -> Outcome {
+        self.map.messages(&["fail_if_no_path".to_owned()])
+    }
+
+    /// Makes the SCSI devices of all paths work again, without a word to the map. Deleted ones come back as
+    /// new disks, so these are what the map should be given next.
+    pub fn repair_every_path(&self, fault: Fault) -> Outcome<Vec<Path>> {
+        let repair = |path: &Path| match fault {
+            Fault::Message => Ok(path.clone()),
+            Fault::Offline => path.set_running().map(|()| path.clone()),
+            Fault::Delete => path.rescan(),
+        };
+        self.paths.iter().map(repair).collect()
+    }
+
+    /// Tells the map that every path works: what multipathd does when its checker finds a path up.
+    pub fn reinstate_every_path(&self) -> Outcome {
+        self.tell("reinstate_path", &self.paths)
+    }
+
+    /// Waits until `dmsetup status` calls every path failed.
+    pub fn has_no_valid_path(&self) -> Outcome {
+        wait_for(STEP, NO_VALID_PATH, || {
+            let status = self.map.multipath_status()?;
+            Ok(if status.valid_paths() == 0 { Ok(()) } else { Err(format!("{status:?}")) })
+        })
+    }
+
+    /// `dmsetup table` shows `queue_if_no_path`. A flush suspend and, in bio mode, a noflush suspend take it
+    /// away; the resume must bring it back (`multipath_resume`).
+    pub fn still_queues_without_paths(&self) -> Outcome {
+        let table = self.map.table()?;
+        let queues = |target: &Target| matches!(target, Target::Multipath(m) if m.no_path == NoPath::Queue);
+        ensure(table.0.iter().all(|segment| queues(&segment.target)), STILL_QUEUES, &table)
+    }
+
+    /// Suspends the map.
+    pub fn suspend(&self, flush: Flush) -> Outcome {
+        self.map.suspend(flush)
+    }
+
+    /// Loads a table with the same features over `paths`.
+    pub fn load(&self, paths: &[Path]) -> Outcome {
+        self.map.load(&table(self.map.length(), self.no_path, self.queue_mode, paths))
+    }
+
+    /// Resumes the suspended map.
+    pub fn resume(&self) -> Outcome {
+        self.map.resume(Flush::Flush)
+    }
+
+    /// Resumes the map with the table that was loaded; as it is not suspended, that suspends it as `flush` says.
+    pub fn resume_with(&self, flush: Flush) -> Outcome {
+        self.map.resume(flush)
+    }
+}

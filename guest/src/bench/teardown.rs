@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The clean-up after a case, passed or failed: every I/O ends, every map and every host goes.
+//!
+//! Each step has its deadline, and a step that fails does not keep the next from being tried. Whether all is
+//! clean is not decided here: the agent looks for [`crate::paths::leftovers`] itself.
+
+use super::Bench;
+use super::io::{COMES_BACK, STEP};
+use crate::dm::remove::remove;
+use crate::dm::{DmName, Flush, Map, Table};
+use crate::failure::Outcome;
+use crate::paths::scsi_debug;
+use crate::rcu;
+use crate::report::happened;
+
+impl Bench {
+    /// Takes everything down; returns what could not be done, in words. The second call does nothing.
+    pub fn tear_down(&mut self) -> Vec<String> {
+        if std::mem::replace(&mut self.taken_down, true) {
+            return Vec::new();
+        }
+        if let Some(unused) = self.creator.take() {
+            unused.cancel();
+        }
+        let mut problems = Vec::new();
+        let mut attempt = |step: Outcome| {
+            if let Err(failure) = step {
+                happened("clean-up failed", &[("why", &failure)]);
+                problems.push(failure.to_string());
+            }
+        };
+        if self.batches.iter().any(|batch| !batch.tally().all_completed()) {
+            // In the order in which they were made: what lies below must let go of its I/O first.
+            for map in &self.maps {
+                attempt(fail_everything(map));
+            }
+        }
+        for batch in self.batches.drain(..) {
+            // Also closes the device.
+            attempt(batch.wait_all_completed(STEP, COMES_BACK).map(drop));
+        }
+        self.ledger = None;
+        let names: Vec<&DmName> = self.maps.iter().rev().map(Map::name).collect();
+        attempt(rcu::expedited(|| remove(&names)));
+        // Hosts that somebody else made are for the agent to find.
+        if !self.paths.is_empty() {
+            attempt(rcu::expedited(scsi_debug::remove_all_hosts));
+        }
+        problems
+    }
+}
+
+/// Exchanges the map's table for one that fails everything, suspended or not. Noflush, because a flush suspend
+/// of a map above would wait for I/O that can't end.
+fn fail_everything(map: &Map) -> Outcome {
+    map.load(&Table::error(map.length()))?;
+    map.resume(Flush::Noflush)
+}

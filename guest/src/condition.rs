@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A condition: one point of a case's matrix (transport × queue mode × suspend form × fault × kind of I/O).
+//!
+//! The names printed here are stable: they stand in filters, reports and file names.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! axis {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in the order in which cases run.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stable name, as written in filters and reports.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|v| v.name() == text).ok_or_else(|| {
+                    let known: Vec<_> = Self::ALL.iter().map(|v| v.name()).collect();
+                    format!("`{text}` is none of {}", known.join(", "))
+                })
+            }
+        }
+    };
+}
+
+axis! {
+    /// How the paths below the multipath map are made.
+    Transport {
+        /// scsi_debug hosts that share one store: one disk seen over several paths.
+        ScsiDebug = "scsi_debug",
+    }
+}
+axis! {
+    /// dm-multipath's `queue_mode` feature: `bio` (bio based) or `rq` (request based, blk-mq).
+    QueueMode {
+        /// Bios wait in the target's own list.
+        Bio = "bio",
+        /// Requests wait in the blk-mq requeue list of the map.
+        Rq = "rq",
+    }
+}
+axis! {
+    /// How the table under the I/O is exchanged.
+    SuspendForm {
+        /// SUSPEND ioctl, then load, then resume.
+        Explicit = "explicit",
+        /// Load, then resume with the flag: the ioctl that `multipathd` uses.
+        Implicit = "implicit",
+    }
+}
+axis! {
+    /// How a path is made to fail.
+    Fault {
+        /// The dm message `fail_path`: no I/O is involved.
+        Message = "message",
+        /// The SCSI device's state is set to `offline`; the next I/O fails the path.
+        Offline = "offline",
+        /// The SCSI device is deleted; the next I/O fails the path.
+        Delete = "delete",
+    }
+}
+axis! {
+    /// What kind of I/O is submitted.
+    IoKind {
+        /// Direct writes.
+        Write = "write",
+        /// Direct reads of blocks with known content.
+        Read = "read",
+        /// Empty flushes (fsync of the block device).
+        Flush = "flush",
+        /// Direct writes with `RWF_DSYNC`: FUA where the device has it.
+        Fua = "fua",
+    }
+}
+
+/// One point of a case's matrix. An axis that does not matter to the case is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    /// How paths are made; `None` for a case that needs no paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// `queue_mode` of the multipath maps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_mode: Option<QueueMode>,
+    /// How the table is exchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<SuspendForm>,
+    /// How paths fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// What is submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoKind>,
+}
+
+impl Condition {
+    /// The names of the axes that are set, in a fixed order.
+    pub fn parts(&self) -> Vec<&'static str> {
+        [
+            self.transport.map(Transport::name),
+            self.queue_mode.map(QueueMode::name),
+            self.suspend.map(SuspendForm::name),
+            self.fault.map(Fault::name),
+            self.io.map(IoKind::name),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// `scsi_debug,bio,explicit`; empty for a case without conditions.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parts().join(","))
+    }
+}

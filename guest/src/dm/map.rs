@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One device of this suite: create, suspend, load, resume, message, status, remove.
+//!
+//! Every call returns within a deadline or fails an assertion with its name, and is told as an event.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::tool::{Ahead, Answer, Call};
+use super::{DevNo, DmName, Info, MultipathStatus, Sectors, Table};
+use crate::failure::{Failure, GuestContext, Outcome};
+use crate::report::happened;
+
+/// What a suspend does with the I/O that a target holds, and with a mounted file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// The default: the target must complete or fail its I/O; a mounted file system is frozen.
+    Flush,
+    /// `--nolockfs`: as the default, without freezing a file system.
+    FlushNolockfs,
+    /// `--noflush`: the target pushes its I/O back to the core. The kernel freezes nothing then.
+    Noflush,
+}
+
+impl Flush {
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Flush => &[],
+            Self::FlushNolockfs => &["--nolockfs"],
+            Self::Noflush => &["--noflush"],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::FlushNolockfs => "flush, nolockfs",
+            Self::Noflush => "noflush",
+        }
+    }
+}
+
+/// A device-mapper device of this suite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Map {
+    name: DmName,
+    device: DevNo,
+    length: Sectors,
+}
+
+/// A `dmsetup` that creates one device, and does not know yet which.
+#[derive(Debug)]
+pub struct Creator(Ahead);
+
+impl Creator {
+    /// Ends it unused.
+    pub fn cancel(self) {
+        self.0.cancel();
+    }
+}
+
+/// Takes name and table from standard input, and so can be started before they are known.
+const CREATE: Call<'static> = Call { what: "create", args: &["create", "--concise"], stdin: None };
+
+/// Name, no uuid, any minor, read-write, and the lines of the table: dmsetup(8), CONCISE FORMAT.
+fn concise(name: &DmName, table: &str) -> String {
+    let lines: Vec<_> = table
+        .lines()
+        .map(|line| line.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;"))
+        .collect();
+    format!("{name},,,rw,{}", lines.join(","))
+}
+
+impl Map {
+    /// Starts the `dmsetup` that will create a device; see [`Call::ahead`].
+    pub fn creator() -> Outcome<Creator> {
+        CREATE.ahead().map(Creator)
+    }
+
+    /// Creates the device with its first table and takes it into use.
+    pub fn create(creator: Creator, name: DmName, table: &Table) -> Outcome<Self> {
+        let text = table.to_string();
+        creator.0.run(&CREATE, &concise(&name, &text)).map_err(|failure| match failure {
+            Failure::Assertion { assertion, message } => {
+                Failure::assertion(assertion, format_args!("{message} for `{text}`"))
+            }
+            other => other,
+        })?;
+        let device = number_of(&name)?;
+        happened("map created", &[("map", &name), ("device", &device), ("table", &text)]);
+        Ok(Self { name, device, length: table.length() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &DmName {
+        &self.name
+    }
+
+    /// Its number.
+    pub fn device(&self) -> DevNo {
+        self.device
+    }
+
+    /// Its length.
+    pub fn length(&self) -> Sectors {
+        self.length
+    }
+
+    /// Its node.
+    pub fn node(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/mapper/{}", self.name))
+    }
+
+    /// Suspends it. Assertions: `suspend returns`, `suspend succeeds`.
+    pub fn suspend(&self, flush: Flush) -> Outcome {
+        happened("suspend started", &[("map", &self.name), ("form", &flush.name())]);
+        let answer = self.call("suspend", flush.options());
+        happened("suspend ended", &[("map", &self.name), ("result", &result(&answer))]);
+        answer.map(drop)
+    }
+
+    /// Loads a table beside the one in use. Assertions: `load returns`, `load succeeds`.
+    pub fn load(&self, table: &Table) -> Outcome {
+        let text = table.to_string();
+        Call { what: "load", args: &["load", self.name.as_str()], stdin: Some(&text) }.run()?;
+        happened("table loaded", &[("map", &self.name), ("table", &text)]);
+        Ok(())
+    }
+
+    /// Takes a loaded table into use, if there is one, and lets I/O through. A device that is not suspended is
+    /// suspended on the way, as `flush` says. Assertions: `resume returns`, `resume succeeds`.
+    pub fn resume(&self, flush: Flush) -> Outcome {
+        happened("resume started", &[("map", &self.name), ("form", &flush.name())]);
+        let answer = self.call("resume", flush.options());
+        happened("resumed", &[("map", &self.name), ("result", &result(&answer))]);
+        answer.map(drop)
+    }
+
+    /// Sends several messages to the target at sector 0, at the same time.
+    pub fn messages(&self, messages: &[String]) -> Outcome {
+        let args: Vec<_> =
+            messages.iter().map(|message| ["message", self.name.as_str(), "0", message]).collect();
+        let calls: Vec<_> = args.iter().map(|args| Call { what: "message", args, stdin: None }).collect();
+        Call::run_together(&calls)?;
+        happened("messages sent", &[("map", &self.name), ("messages", &messages.join(", "))]);
+        Ok(())
+    }
+
+    /// Sends a message that may be refused.
+    pub fn try_message(&self, message: &str) -> Outcome<Answer> {
+        Call { what: "message", args: &["message", self.name.as_str(), "0", message], stdin: None }.answer()
+    }
+
+    /// What its multipath target says about its paths.
+    pub fn multipath_status(&self) -> Outcome<MultipathStatus> {
+        let text = self.call("status", &[])?;
+        MultipathStatus::parse(&text).guest("understand dmsetup status")
+    }
+
+    /// The table in use, as the kernel prints it.
+    pub fn table(&self) -> Outcome<Table> {
+        let text = self.call("table", &[])?;
+        Table::parse(&text).guest("understand dmsetup table")
+    }
+
+    /// The line of `dmsetup info -c`.
+    pub fn info(&self) -> Outcome<Info> {
+        let text = self.call("info", &["-c", "--noheadings"])?;
+        Info::parse(&text).guest("understand dmsetup info")
+    }
+
+    fn call(&self, verb: &str, options: &[&str]) -> Outcome<String> {
+        let mut args = vec![verb];
+        args.extend(options);
+        args.push(self.name.as_str());
+        Call { what: verb, args: &args, stdin: None }.run()
+    }
+}
+
+/// The names of all device-mapper devices there are, ours or not. Reads sysfs only.
+pub fn all_names() -> Vec<String> {
+    devices().map(|(_, name)| name).collect()
+}
+
+fn result(answer: &Outcome<String>) -> String {
+    match answer {
+        Ok(_) => "ok".to_owned(),
+        Err(failure) => failure.to_string(),
+    }
+}
+
+/// The kernel name (`dm-0`) and the name of each device.
+fn devices() -> impl Iterator<Item = (String, String)> {
+    fs::read_dir("/sys/block").into_iter().flatten().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let kernel = entry.file_name().into_string().ok().filter(|name| name.starts_with("dm-"))?;
+        let name = fs::read_to_string(entry.path().join("dm/name")).ok()?;
+        Some((kernel, name.trim_end().to_owned()))
+    })
+}
+
+/// The number of a device that was just created: sysfs knows it and costs no further call of `dmsetup`.
+fn number_of(name: &DmName) -> Outcome<DevNo> {
+    let kernel = devices().find(|(_, other)| other == name.as_str()).map(|(kernel, _)| kernel);
+    let Some(kernel) = kernel else {
+        return Err(Failure::assertion("create makes a device", format_args!("/sys/block has no {name}")));
+    };
+    let text = fs::read_to_string(format!("/sys/block/{kernel}/dev")).guest("read a device number")?;
+    text.trim_end().parse().guest("understand a device number")
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The I/O of the cases, and the oracle that knows what the disk must hold.
+//!
+//! A [`Ledger`] stands for one disk. It gives the disk an identified first content, submits [`Batch`]es of direct
+//! I/O, and verifies the whole disk afterwards. A [`Batch`] can say at any moment how many of its I/Os are pending,
+//! completed or failed with which errno, and in which order. Nothing here knows device-mapper.
+//!
+//! ```no_run
+//! # use std::{path::Path, time::Duration};
+//! # use guest::io::{Engine, Ledger, writes};
+//! # fn main() -> guest::failure::Outcome {
+//! let map = Path::new("/dev/mapper/mp");
+//! let mut ledger = Ledger::new(1, 2048);
+//! ledger.prefill(Path::new("/dev/sda"))?;
+//! let batch = ledger.submit(Engine::IoUring, map, &writes(32))?;
+//! batch.wait_all_ok(Duration::from_secs(5), "every write succeeds")?;
+//! ledger.verify(map)
+//! # }
+//! ```
+
+mod batch;
+mod buffer;
+mod device;
+mod ledger;
+mod model;
+mod pattern;
+mod threads;
+mod uring;
+
+use std::fmt;
+use std::ops::Range;
+
+pub use crate::condition::IoKind;
+pub use batch::{Batch, IoResult, IoState, READS_ARE_RIGHT, Tally};
+pub use ledger::{DATA_IS_RIGHT, Ledger};
+
+/// Bytes of a block, the unit of place and size.
+pub const BLOCK: u32 = 4096;
+
+/// How I/O is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// `io_uring`: any number of I/Os without a thread for each. See `uring` for the order in which they are issued.
+    IoUring,
+    /// One thread for each I/O, synchronous calls: the cross-check.
+    Threads,
+}
+
+impl Engine {
+    /// The stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Threads => "threads",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl IoKind {
+    /// Whether it changes the disk.
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::Fua)
+    }
+}
+
+/// One I/O: what, where, how long. A flush has neither place nor size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// What it does.
+    pub kind: IoKind,
+    /// First block.
+    pub block: u64,
+    /// Number of blocks; 0 for a flush.
+    pub blocks: u32,
+}
+
+impl Spec {
+    /// One I/O of `kind` at `block`, `blocks` blocks long; for a flush both are ignored.
+    pub const fn new(kind: IoKind, block: u64, blocks: u32) -> Self {
+        match kind {
+            IoKind::Flush => Self { kind, block: 0, blocks: 0 },
+            _ => Self { kind, block, blocks },
+        }
+    }
+
+    /// The same I/O `by` blocks further on.
+    #[must_use]
+    pub const fn moved(self, by: u64) -> Self {
+        Self::new(self.kind, self.block + by, self.blocks)
+    }
+
+    /// Offset on the device in bytes.
+    pub const fn offset(self) -> u64 {
+        self.block * BLOCK as u64
+    }
+
+    /// Length in bytes.
+    pub const fn bytes(self) -> u64 {
+        self.blocks as u64 * BLOCK as u64
+    }
+
+    /// Its blocks as indices; checked against the size of the disk by `Ledger::submit`.
+    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every machine this runs on")]
+    const fn range(self) -> Range<usize> {
+        self.block as usize..self.block as usize + self.blocks as usize
+    }
+}
+
+/// `write 8+2`, `flush`.
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            IoKind::Flush => write!(f, "{}", self.kind),
+            kind => write!(f, "{kind} {}+{}", self.block, self.blocks),
+        }
+    }
+}
+
+/// `n` writes in the default layout of [`of_kind`].
+pub fn writes(n: u32) -> Vec<Spec> {
+    of_kind(IoKind::Write, n)
+}
+
+/// `n` reads in the default layout of [`of_kind`].
+pub fn reads(n: u32) -> Vec<Spec> {
+    of_kind(IoKind::Read, n)
+}
+
+/// `n` I/Os of one block each, on every second block from block 0: no two touch, so neither a plug list nor an I/O
+/// scheduler (`blk_attempt_plug_merge`, `blk_mq_sched_try_merge`) makes one request out of two, and N I/Os stay N.
+pub fn of_kind(kind: IoKind, n: u32) -> Vec<Spec> {
+    (0..u64::from(n)).map(|i| Spec::new(kind, i * 2, 1)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Paths: SCSI disks below a multipath map, how they are made, made to fail, and brought back.
+//!
+//! [`scsi_debug`] makes them. A [`Path`] is what a case holds: one SCSI device with its disk. Faults that go
+//! through device-mapper (the message `fail_path`) are the map's business, see [`crate::bench`].
+
+pub mod scsi_debug;
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dm::{DevNo, Sectors};
+use crate::failure::{GuestContext, Outcome};
+use crate::report::happened;
+use crate::wait::wait_for;
+
+/// How long a disk may take to appear or to go, before scaling.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// A SCSI address: host, channel, target, LUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hctl {
+    /// Host number.
+    pub host: u32,
+    /// Channel.
+    pub channel: u32,
+    /// Target.
+    pub target: u32,
+    /// Logical unit.
+    pub lun: u32,
+}
+
+impl fmt::Display for Hctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.host, self.channel, self.target, self.lun)
+    }
+}
+
+/// One path to the disk: a SCSI device and the block device on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    address: Hctl,
+    disk: String,
+    device: DevNo,
+    length: Sectors,
+}
+
+impl Path {
+    /// Waits for the disk at `address`: sd probes asynchronously, after the scan that found the device.
+    pub fn at(address: Hctl) -> Outcome<Self> {
+        wait_for(PROBE, "the path's disk appears", || {
+            finish_probe(address);
+            Ok(Self::find(address))
+        })
+    }
+
+    fn find(address: Hctl) -> Result<Self, String> {
+        let folder = format!("/sys/class/scsi_device/{address}/device/block");
+        let entries = fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
+        let Some(Ok(entry)) = entries.into_iter().next() else { return Err(format!("{folder} is empty")) };
+        let disk = entry.file_name().to_string_lossy().into_owned();
+        // The link below /sys/block is made last (`device_add_disk`).
+        let number = read(&format!("/sys/block/{disk}/dev"))?;
+        let size = read(&format!("/sys/block/{disk}/size"))?;
+        let device = number.parse()?;
+        let length: Sectors = size.parse().map_err(|error| format!("size of {disk}: {error}"))?;
+        if length == Sectors::ZERO {
+            return Err(format!("{disk} has no size"));
+        }
+        Ok(Self { address, disk, device, length })
+    }
+
+    /// Its SCSI address.
+    pub fn address(&self) -> Hctl {
+        self.address
+    }
+
+    /// Its number, by which tables name it.
+    pub fn device(&self) -> DevNo {
+        self.device
+    }
+
+    /// Size of the disk.
+    pub fn length(&self) -> Sectors {
+        self.length
+    }
+
+    /// Its node, to reach the disk without device-mapper.
+    pub fn node(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/{}", self.disk))
+    }
+
+    /// The SCSI device's own state, e.g. `running`, `offline`; `None` when the device is gone.
+    pub fn state(&self) -> Option<String> {
+        read(&format!("{}/state", self.folder())).ok()
+    }
+
+    /// What is at this path's address now, if it can be used, device-mapper aside: this path, or the one that
+    /// came after it when it had been deleted.
+    pub fn usable(&self) -> Option<Self> {
+        let running = self.state().as_deref() == Some("running");
+        if running { Self::find(self.address).ok() } else { None }
+    }
+
+    /// From now on the SCSI layer refuses every command with an error.
+    pub fn set_offline(&self) -> Outcome {
+        self.set_state("offline")
+    }
+
+    /// The SCSI layer takes commands again. What device-mapper thinks of the path does not change by this.
+    pub fn set_running(&self) -> Outcome {
+        self.set_state("running")
+    }
+
+    fn set_state(&self, state: &str) -> Outcome {
+        // The newline is part of the word (`store_state_field`).
+        fs::write(format!("{}/state", self.folder()), format!("{state}\n"))
+            .guest(format_args!("set the SCSI state of {self} to {state}"))?;
+        happened("scsi state set", &[("path", self), ("state", &state)]);
+        Ok(())
+    }
+
+    /// Takes the SCSI device out of the system, as a pulled cable with a long enough time-out does.
+    pub fn delete(&self) -> Outcome {
+        fs::write(format!("{}/delete", self.folder()), "1").guest(format_args!("delete {self}"))?;
+        wait_for(PROBE, "the deleted path goes", || match self.state() {
+            None => Ok(Ok(())),
+            Some(state) => Ok(Err(format!("its state is {state}"))),
+        })?;
+        happened("scsi device deleted", &[("path", self)]);
+        Ok(())
+    }
+
+    /// Scans the host for the device that was deleted. It comes back as a new disk.
+    pub fn rescan(&self) -> Outcome<Self> {
+        let Hctl { host, channel, target, lun } = self.address;
+        fs::write(format!("/sys/class/scsi_host/host{host}/scan"), format!("{channel} {target} {lun}"))
+            .guest(format_args!("scan host {host}"))?;
+        let found = Self::at(self.address)?;
+        happened("host scanned", &[("gone", self), ("found", &found)]);
+        Ok(found)
+    }
+
+    fn folder(&self) -> String {
+        format!("/sys/class/scsi_device/{}/device", self.address)
+    }
+}
+
+/// `sda (8:0, 0:0:0:0)`
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.disk, self.device, self.address)
+    }
+}
+
+/// Makes sure that sd has finished with the device, its partition scan included: `bind` takes the device's lock,
+/// which the probe holds. Then it finds the device bound and says so (EBUSY), or probes it itself if nobody had
+/// begun. Without this a disk that is already in sysfs may not be opened yet (ENXIO), and one that is taken away
+/// while it is scanned for partitions fills the console with I/O errors.
+fn finish_probe(address: Hctl) {
+    // Whether it helped is seen by looking for the disk.
+    let _already_bound = fs::write("/sys/bus/scsi/drivers/sd/bind", address.to_string());
+}
+
+fn read(file: &str) -> Result<String, String> {
+    fs::read_to_string(file)
+        .map(|text| text.trim_end().to_owned())
+        .map_err(|error| format!("{file}: {error}"))
+}
+
+/// What a case should not leave behind: every device-mapper device (of whomever) and every SCSI host.
+/// Reads sysfs only, so that it costs no process.
+pub fn leftovers() -> Vec<String> {
+    let maps = crate::dm::map::all_names().into_iter().map(|name| format!("device-mapper device {name}"));
+    let hosts = scsi_debug::all_hosts().into_iter().map(|host| format!("SCSI host host{host}"));
+    maps.chain(hosts).collect()
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `scsi_debug` hosts. They share one store: each host's disk is the same disk, seen over another path.
+//!
+//! The module is loaded once, without a host, and stays; hosts come and go through its `add_host` attribute.
+//! The store stays too, so a case finds what the case before it left on the disk.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Hctl, Path};
+use crate::failure::{Failure, GuestContext, Outcome, skip};
+use crate::modules::Modules;
+use crate::report::happened;
+use crate::wait::{scaled, wait_for};
+
+/// The module.
+pub const MODULE: &str = "scsi_debug";
+
+/// How to load it. `add_host=0`: no host at first. `per_host_store=0`: one store for all. `vpd_use_hostno=0`: all
+/// hosts report the same identity. `delay=0`: a command completes inside `queuecommand`.
+/// `dev_size_mb=1`: 256 blocks of 4 KiB, so that the whole disk can be filled and verified in each case.
+pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 dev_size_mb=1 delay=0 ndelay=0";
+
+const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
+
+/// How long hosts may take to come or go, before scaling.
+const HOSTS: Duration = Duration::from_secs(15);
+
+/// Adds `count` hosts and waits for the disk of each.
+pub fn add_hosts(count: u32) -> Outcome<Vec<Path>> {
+    load()?;
+    let before = all_hosts();
+    start_add_host(i64::from(count))?.wait()?;
+    // The scan is synchronous (without CONFIG_SCSI_SCAN_ASYNC), but that is the kernel's choice.
+    let added = wait_for(HOSTS, "the SCSI hosts appear", || {
+        let added: Vec<u32> = all_hosts().difference(&before).copied().collect();
+        Ok(if added.len() == count as usize { Ok(added) } else { Err(format!("new hosts: {added:?}")) })
+    })?;
+    let paths: Vec<Path> = added
+        .into_iter()
+        .map(|host| Path::at(Hctl { host, channel: 0, target: 0, lun: 0 }))
+        .collect::<Outcome<_>>()?;
+    let names: Vec<String> = paths.iter().map(ToString::to_string).collect();
+    happened("paths added", &[("paths", &names.join(", "))]);
+    Ok(paths)
+}
+
+/// Loads the module if that was not done yet in this VM.
+pub fn load() -> Outcome {
+    if std::path::Path::new(DRIVER).exists() {
+        return Ok(());
+    }
+    let modules = Modules::read().guest("read the image's list of modules")?;
+    if let Some(reason) = modules.missing.get(MODULE) {
+        return skip(format!("no module {MODULE}: {reason}"));
+    }
+    modules.insert(MODULE, PARAMETERS).guest(format_args!("load {MODULE}"))
+}
+
+/// Removes all hosts.
+pub fn remove_all_hosts() -> Outcome {
+    let count = all_hosts().len();
+    if count == 0 {
+        return Ok(());
+    }
+    // One each and all at once: the removal of one is mostly waiting for RCU.
+    let removals: Vec<_> = (0..count).map(|_| start_add_host(-1)).collect::<Outcome<_>>()?;
+    removals.into_iter().try_for_each(Change::wait)?;
+    wait_for(HOSTS, "the SCSI hosts go", || {
+        let left = all_hosts();
+        Ok(if left.is_empty() { Ok(()) } else { Err(format!("still there: {left:?}")) })
+    })?;
+    happened("hosts removed", &[("hosts", &count)]);
+    Ok(())
+}
+
+/// The numbers of all SCSI hosts, whoever made them.
+pub fn all_hosts() -> BTreeSet<u32> {
+    let entries = fs::read_dir("/sys/class/scsi_host").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("host")?.parse().ok()).collect()
+}
+
+/// A write to `add_host` under way, in a thread: when the kernel does not come back, the case can still say so.
+struct Change {
+    by: i64,
+    answer: mpsc::Receiver<std::io::Result<()>>,
+}
+
+fn start_add_host(by: i64) -> Outcome<Change> {
+    let (done, answer) = mpsc::channel();
+    let write = move || {
+        // Nobody listens after the deadline.
+        let _late = done.send(fs::write(format!("{DRIVER}/add_host"), by.to_string()));
+    };
+    thread::Builder::new().name("add_host".to_owned()).spawn(write).guest("start a thread")?;
+    Ok(Change { by, answer })
+}
+
+impl Change {
+    fn wait(self) -> Outcome {
+        let (by, limit) = (self.by, scaled(HOSTS));
+        match self.answer.recv_timeout(limit) {
+            Ok(written) => written.guest(format_args!("write {by} to {DRIVER}/add_host")),
+            Err(_) => Err(Failure::assertion(
+                "SCSI hosts come and go",
+                format_args!("writing {by} to add_host did not return within {:.1} s", limit.as_secs_f64()),
+            )),
+        }
+    }
+}
