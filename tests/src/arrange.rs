@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What many cases start with.
+
+use guest::bench::io::Io;
+use guest::bench::multipath::MultipathMap;
+use guest::dm::NoPath;
+use guest::paths::Path;
+use guest::prelude::*;
+
+/// I/O that waits in the target of a map without a valid path.
+pub struct Queued {
+    /// The paths, all of them failed.
+    pub paths: Vec<Path>,
+    /// The map, with queue_if_no_path.
+    pub map: MultipathMap,
+    /// The I/O.
+    pub io: Io,
+}
+
+/// Two paths, a map over them with queue_if_no_path, both paths failed in the run's way, then I/O of the run's kind:
+/// it is seen waiting in the target before this returns.
+pub fn queued_in_the_target(bench: &mut Bench) -> Outcome<Queued> {
+    let paths = bench.paths(2)?;
+    let map = bench.multipath("map", &paths, NoPath::Queue)?;
+    map.fail_every_path(bench.fault())?;
+    let io = bench.submit(&map)?;
+    map.has_no_valid_path()?;
+    io.is_queued_in_the_target()?;
+    Ok(Queued { paths, map, io })
+}
+
+/// I/O that spans two multipath maps and waits in both.
+pub struct Spanning {
+    /// One path for each map, both failed.
+    pub paths: Vec<Path>,
+    /// The map below the first half of each I/O.
+    pub left: MultipathMap,
+    /// The map below the second half.
+    pub right: MultipathMap,
+    /// The I/O, submitted to a linear map over both.
+    pub io: Io,
+}
+
+/// Two maps of one path each, a linear map over both (today's kernels refuse a table with two multipath targets), both
+/// paths failed, then writes that span both: each half is seen waiting in its target before this returns.
+pub fn spanning_in_the_targets(bench: &mut Bench) -> Outcome<Spanning> {
+    let paths = bench.paths(2)?;
+    let left = bench.multipath("left", &paths[..1], NoPath::Queue)?;
+    let right = bench.multipath("right", &paths[1..], NoPath::Queue)?;
+    let spanning = bench.spanning("spanning", &left, &right)?;
+    left.fail_every_path(bench.fault())?;
+    right.fail_every_path(bench.fault())?;
+    let io = bench.submit_spanning(&spanning, &left, &right)?;
+    io.is_queued_in_the_target()?;
+    Ok(Spanning { paths, left, right, io })
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The cases, one file a group. A file starts with its table; the functions below it are the proofs.
+
+pub mod compat;
+pub mod normal;
+pub mod selftest;
+
+use guest::case::Case;
+
+/// The groups, in the order in which they run.
+pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, selftest::CASES];

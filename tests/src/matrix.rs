@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Builds the matrix of a case: the product of the axes it names, in a fixed order.
+
+use guest::condition::{Condition, Fault, IoKind, QueueMode, SuspendForm, Transport};
+
+/// A product of axes; an axis that was not named stays empty.
+#[derive(Debug, Clone)]
+pub struct Matrix(Vec<Condition>);
+
+impl Matrix {
+    /// Every transport in every queue mode: what all cases have in common.
+    pub fn of_maps() -> Self {
+        let transports = Self(vec![Condition::default()]).times(Transport::ALL, |condition, transport| {
+            Condition { transport: Some(transport), ..condition }
+        });
+        transports.times(QueueMode::ALL, |condition, mode| Condition { queue_mode: Some(mode), ..condition })
+    }
+
+    /// Times the forms of a suspend.
+    #[must_use]
+    pub fn suspends(self, forms: &[SuspendForm]) -> Self {
+        self.times(forms, |condition, form| Condition { suspend: Some(form), ..condition })
+    }
+
+    /// Times the ways in which a path fails.
+    #[must_use]
+    pub fn faults(self, faults: &[Fault]) -> Self {
+        self.times(faults, |condition, fault| Condition { fault: Some(fault), ..condition })
+    }
+
+    /// Times the kinds of I/O.
+    #[must_use]
+    pub fn ios(self, kinds: &[IoKind]) -> Self {
+        self.times(kinds, |condition, kind| Condition { io: Some(kind), ..condition })
+    }
+
+    /// These conditions and those of another matrix.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The conditions, in order.
+    pub fn build(self) -> Vec<Condition> {
+        self.0
+    }
+
+    fn times<T: Copy>(self, values: &[T], with: impl Fn(Condition, T) -> Condition) -> Self {
+        let product =
+            self.0.into_iter().flat_map(|condition| values.iter().map(move |value| (condition, *value)));
+        Self(product.map(|(condition, value)| with(condition, value)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_fixed() {
+        let matrix = Matrix::of_maps().suspends(SuspendForm::ALL).faults(&[Fault::Message]).build();
+        let names: Vec<String> = matrix.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            [
+                "scsi_debug,bio,explicit,message",
+                "scsi_debug,bio,implicit,message",
+                "scsi_debug,rq,explicit,message",
+                "scsi_debug,rq,implicit,message"
+            ]
+        );
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What every case of the catalogue must be.
+
+use std::collections::BTreeSet;
+
+use guest::case::{Tag, full_name};
+
+use super::catalogue;
+
+fn full_names() -> Vec<String> {
+    let of = |case: &guest::case::Case| {
+        (case.conditions)().iter().map(|condition| full_name(case.name, condition)).collect::<Vec<_>>()
+    };
+    catalogue().iter().flat_map(of).collect()
+}
+
+#[test]
+fn names_are_unique() {
+    let names = full_names();
+    let unique: BTreeSet<&String> = names.iter().collect();
+    assert_eq!(unique.len(), names.len());
+}
+
+#[test]
+fn the_order_never_changes() {
+    assert_eq!(full_names(), full_names());
+    let first_selftest = catalogue().iter().position(|case| case.tag == Tag::Selftest);
+    let rest = &catalogue()[first_selftest.unwrap_or(catalogue().len())..];
+    assert!(rest.iter().all(|case| case.tag == Tag::Selftest), "selftests come last");
+}
+
+#[test]
+fn every_case_is_complete() {
+    for case in catalogue() {
+        assert!(!case.claim.is_empty() && !case.summary.is_empty(), "{}", case.name);
+        assert!(!(case.conditions)().is_empty(), "{}", case.name);
+        assert!(case.deadline_seconds > 0, "{}", case.name);
+        assert!(
+            case.left_out.iter().all(|out| !out.what.is_empty() && !out.reason.is_empty()),
+            "{}",
+            case.name
+        );
+        let (module, function) = case.name.split_once("::").unwrap_or_default();
+        let plain = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        assert!(plain(module) && plain(function), "{}", case.name);
+        if case.tag != Tag::Selftest {
+            assert!(case.claim.starts_with("seed, "), "{}", case.name);
+        }
+    }
+}
+
+/// The names are stable: filters, reports and bisect scripts rely on them.
+#[test]
+fn the_default_run_is_known() {
+    let default = catalogue().iter().filter(|case| case.tag != Tag::Selftest);
+    let names: Vec<_> = default.map(|case| (case.name, (case.conditions)().len())).collect();
+    assert_eq!(
+        names,
+        [
+            ("compat::io_succeeds_with_paths", 8),
+            ("compat::io_fails_without_paths", 4),
+            ("compat::io_queues_without_paths", 4),
+            ("compat::flush_suspend_fails_queued_io", 4),
+            ("compat::flush_suspend_fails_spanning_io", 2),
+            ("noflush::queued_io_leaves_the_target_without_returning", 8),
+            ("noflush::resume_without_recovery_queues_again", 4),
+            ("noflush::resume_after_path_recovery_completes", 4),
+            ("noflush::resume_after_table_load_completes", 4),
+            ("noflush::load_then_noflush_resume_completes", 6),
+            ("noflush::spanning_io_completes", 4),
+        ]
+    );
+}
