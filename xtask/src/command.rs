@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The one way to run an external program: argv, working directory, time, exit status and the tail of the output
+//! are recorded, and an error names all of them. Built on `duct`; the child dies with us (PDEATHSIG).
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+
+use crate::interrupt;
+
+/// Lines of output that an error shows.
+const TAIL_LINES: usize = 20;
+
+/// A program that did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be started.
+    #[error("failed to start `{argv}` (hint: `cargo xtask doctor` lists what is missing)")]
+    Start {
+        /// The command line.
+        argv: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It ended with a status other than 0.
+    #[error("`{argv}`{} ended with {status} after {seconds:.1} s{}", in_dir(.cwd.as_ref()), shown(.tail))]
+    Status {
+        /// The command line.
+        argv: String,
+        /// Working directory, if not ours.
+        cwd: Option<Utf8PathBuf>,
+        /// Exit status in words.
+        status: String,
+        /// Wall time.
+        seconds: f64,
+        /// Last lines of its output.
+        tail: String,
+    },
+    /// The user interrupted us.
+    #[error("interrupted while `{argv}` ran")]
+    Interrupted {
+        /// The command line.
+        argv: String,
+    },
+}
+
+fn in_dir(cwd: Option<&Utf8PathBuf>) -> String {
+    cwd.map(|dir| format!(" in {dir}")).unwrap_or_default()
+}
+
+fn shown(tail: &str) -> String {
+    if tail.is_empty() { String::new() } else { format!("; its last output:\n{tail}") }
+}
+
+/// A command line under construction.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    program: OsString,
+    args: Vec<OsString>,
+    cwd: Option<Utf8PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    log: Option<Utf8PathBuf>,
+}
+
+/// What a program printed.
+#[derive(Debug)]
+pub struct Output {
+    /// Standard output, lossy UTF-8, without the last newline.
+    pub text: String,
+}
+
+impl Tool {
+    /// A command line that starts with `program`.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self { program: program.into(), args: vec![], cwd: None, env: vec![], log: None }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Working directory.
+    #[must_use]
+    pub fn cwd(mut self, dir: impl AsRef<Utf8Path>) -> Self {
+        self.cwd = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// An environment variable.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// A file that gets the whole output (standard output and standard error), appended.
+    #[must_use]
+    pub fn log(mut self, file: impl AsRef<Utf8Path>) -> Self {
+        self.log = Some(file.as_ref().to_owned());
+        self
+    }
+
+    /// The command line as text.
+    pub fn argv(&self) -> String {
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|a| quoted(&a.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn expression(&self) -> duct::Expression {
+        let mut cmd = duct::cmd(&self.program, &self.args);
+        for (key, value) in &self.env {
+            cmd = cmd.env(key, value);
+        }
+        if let Some(dir) = &self.cwd {
+            cmd = cmd.dir(dir);
+        }
+        cmd.stdin_null().unchecked().before_spawn(|command| {
+            die_with_parent(command);
+            Ok(())
+        })
+    }
+
+    fn status_error(&self, status: std::process::ExitStatus, took: Duration, tail: String) -> Error {
+        Error::Status {
+            argv: self.argv(),
+            cwd: self.cwd.clone(),
+            status: status.to_string(),
+            seconds: took.as_secs_f64(),
+            tail,
+        }
+    }
+
+    /// Runs it and returns standard output; standard error is shown in the error only.
+    pub fn read(&self) -> Result<Output, Error> {
+        let start = Instant::now();
+        tracing::debug!(argv = self.argv(), cwd = ?self.cwd, "run");
+        let output = self
+            .expression()
+            .stdout_capture()
+            .stderr_capture()
+            .run()
+            .map_err(|source| Error::Start { argv: self.argv(), source })?;
+        let took = start.elapsed();
+        let text = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
+        if output.status.success() {
+            return Ok(Output { text });
+        }
+        let mut all = text;
+        all.push('\n');
+        all.push_str(&String::from_utf8_lossy(&output.stderr));
+        Err(self.status_error(output.status, took, last_lines(&all)))
+    }
+
+    /// Runs it; each line of its output (standard output and error together) goes to `line`.
+    /// Stops it when the user interrupts us.
+    pub fn stream(&self, mut line: impl FnMut(&str)) -> Result<Duration, Error> {
+        let start = Instant::now();
+        tracing::debug!(argv = self.argv(), cwd = ?self.cwd, "run");
+        let start_error = |source| Error::Start { argv: self.argv(), source };
+        let reader = self.expression().stderr_to_stdout().reader().map_err(start_error)?;
+        let mut log = match &self.log {
+            Some(path) => {
+                Some(fs_err::OpenOptions::new().create(true).append(true).open(path).map_err(start_error)?)
+            }
+            None => None,
+        };
+        let mut tail = VecDeque::with_capacity(TAIL_LINES);
+        let mut lines = BufReader::new(&reader);
+        let mut raw = Vec::new();
+        loop {
+            if interrupt::requested() {
+                // The children got the terminal's SIGINT too; this is for SIGTERM and for programs that ignore it.
+                let _ = reader.kill();
+                return Err(Error::Interrupted { argv: self.argv() });
+            }
+            raw.clear();
+            match lines.read_until(b'\n', &mut raw) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(source) => return Err(start_error(source)),
+            }
+            let text = String::from_utf8_lossy(&raw);
+            let text = text.trim_end_matches('\n');
+            if let Some(log) = &mut log {
+                use std::io::Write as _;
+                let _ = writeln!(log, "{text}");
+            }
+            if tail.len() == TAIL_LINES {
+                tail.pop_front();
+            }
+            tail.push_back(text.to_owned());
+            line(text);
+        }
+        let took = start.elapsed();
+        let status = match reader.try_wait() {
+            Ok(Some(output)) => output.status,
+            Ok(None) => return Ok(took), // closed its output and lives on: a daemon; none of ours
+            Err(source) => return Err(start_error(source)),
+        };
+        if status.success() {
+            return Ok(took);
+        }
+        Err(self.status_error(status, took, tail.into_iter().collect::<Vec<_>>().join("\n")))
+    }
+
+    /// Runs it for its effect.
+    pub fn run(&self) -> Result<Duration, Error> {
+        self.stream(|_| {})
+    }
+}
+
+/// Makes the child get SIGKILL when the thread that spawns it ends.
+pub fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: prctl(2) is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+/// One argument as a shell would need it.
+pub fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        arg.to_owned()
+    } else {
+        format!("'{}'", arg.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_command_status_and_output() {
+        let error =
+            Tool::new("sh").args(["-c", "echo no such symbol; exit 3"]).run().unwrap_err().to_string();
+        assert!(error.contains("sh -c 'echo no such symbol; exit 3'"), "{error}");
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.ends_with("no such symbol"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_a_hint() {
+        let error = Tool::new("no-such-program-here").read().unwrap_err().to_string();
+        assert!(error.contains("no-such-program-here") && error.contains("doctor"), "{error}");
+    }
+
+    #[test]
+    fn quoting_round_trips_through_a_shell() {
+        for arg in ["", "a b", "it's", "$HOME", "plain-1.2"] {
+            let script = format!("printf %s {}", quoted(arg));
+            assert_eq!(Tool::new("sh").args(["-c", &script]).read().unwrap().text, arg);
+        }
+    }
+}

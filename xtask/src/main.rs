@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The table of verbs. Each verb is a file in `verbs/`, with its `Options` and a `run`; logic lives in the folders.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod cache;
+mod command;
+mod event;
+mod exit;
+mod host;
+mod interrupt;
+mod outcome;
+mod progress;
+mod verbs;
+
+use exit::Code;
+
+/// Kernel integration tests for device-mapper's noflush suspend pushback.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = exit::HELP, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// What this host can do, and what is missing
+    Doctor(verbs::doctor::Options),
+}
+
+impl Verb {
+    fn run(self) -> anyhow::Result<Code> {
+        match self {
+            Self::Doctor(options) => verbs::doctor::run(&options),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DM_PUSHBACK_LOG").unwrap_or_default();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    match interrupt::install().and_then(|()| cli.verb.run()) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            exit::code_of(&error).into()
+        }
+    }
+}
