@@ -11,6 +11,7 @@ mod event;
 mod exit;
 mod host;
 mod interrupt;
+mod kernel;
 mod outcome;
 mod progress;
 mod verbs;
@@ -29,12 +30,15 @@ struct Cli {
 enum Verb {
     /// What this host can do, and what is missing
     Doctor(verbs::doctor::Options),
+    /// The kernels, without running anything
+    Kernel(verbs::kernel::Options),
 }
 
 impl Verb {
     fn run(self) -> anyhow::Result<Code> {
         match self {
             Self::Doctor(options) => verbs::doctor::run(&options),
+            Self::Kernel(options) => verbs::kernel::run(&options),
         }
     }
 }

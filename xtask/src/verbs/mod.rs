@@ -2,3 +2,4 @@
 //! One file a verb.
 
 pub mod doctor;
+pub mod kernel;

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Kernels: source → config → build → store. The one noun is [`Kernel`]: a kernel image with its modules, ready to
+//! boot, and what is known about it. Booting it is not done here.
+
+mod bases;
+mod build;
+mod config;
+mod fetch;
+mod make;
+mod mirror;
+mod prebuilt;
+mod prune;
+mod recipe;
+mod selftest;
+mod sha;
+mod snapshot;
+mod store;
+mod tree;
+
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::cache::Cache;
+use crate::event;
+use crate::exit::{Code, coded};
+use crate::progress::Progress;
+
+pub use bases::names as base_names;
+pub use config::Config;
+pub use fetch::{fetch, to_download};
+pub use prune::prune;
+pub use store::{Entry, Manifest, list};
+
+/// The variant of a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Variant {
+    /// The base as its distribution ships it
+    Stock,
+    /// Noflush pushback removed
+    Baseline,
+    /// The seed's patch, ported
+    Pushback,
+}
+
+impl Variant {
+    /// Its name, as on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Baseline => "baseline",
+            Self::Pushback => "pushback",
+        }
+    }
+}
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A kernel that the repository has patches for.
+    Base {
+        /// Its name, e.g. `6.12`.
+        base: String,
+        /// What is done to it.
+        variant: Variant,
+    },
+    /// An unpacked source or a checkout; tested as it is, never written to.
+    Tree(Utf8PathBuf),
+    /// Somebody else built it.
+    Prebuilt {
+        /// The kernel image.
+        bzimage: Utf8PathBuf,
+        /// `lib/modules/<release>`, or a root that contains exactly one of them.
+        modules: Utf8PathBuf,
+    },
+}
+
+/// A kernel that can be booted.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Its folder: the store's entry, or where a prebuilt image lies.
+    pub dir: Utf8PathBuf,
+    /// What is known about it.
+    pub manifest: Manifest,
+    bzimage: Utf8PathBuf,
+    modules: Utf8PathBuf,
+    config: Option<Utf8PathBuf>,
+    symbols: Option<Arc<Config>>,
+    /// Keeps `kernel prune` away for as long as the kernel is in use.
+    #[expect(dead_code, reason = "held, never read: the lock goes with it")]
+    in_use: Option<Arc<store::InUse>>,
+}
+
+impl Kernel {
+    /// The kernel image for QEMU.
+    pub fn bzimage(&self) -> Utf8PathBuf {
+        self.bzimage.clone()
+    }
+
+    /// `…/lib/modules/<release>`.
+    pub fn modules(&self) -> Utf8PathBuf {
+        self.modules.clone()
+    }
+
+    /// `uname -r`.
+    pub fn release(&self) -> &str {
+        &self.manifest.release
+    }
+
+    /// The `.config` it was built with; unknown for some prebuilt kernels.
+    pub fn config(&self) -> Option<Utf8PathBuf> {
+        self.config.clone()
+    }
+
+    /// Whether a symbol (without `CONFIG_`) is built in or a module; `None` if the config is unknown.
+    pub fn has_symbol(&self, symbol: &str) -> Option<bool> {
+        self.symbols.as_ref().map(|config| config.enabled(symbol))
+    }
+
+    /// What reports say about it.
+    pub fn facts(&self) -> event::KernelFacts {
+        event::KernelFacts {
+            source: self.manifest.source.clone(),
+            variant: self.manifest.variant.clone(),
+            release: self.manifest.release.clone(),
+            id: self.manifest.id.clone(),
+            unknown_symbols: self.manifest.unknown_symbols.clone(),
+        }
+    }
+}
+
+/// Makes sure that the kernel is there: taken from the store if it can be, else built.
+pub fn obtain(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Result<Kernel> {
+    match source {
+        Source::Base { base, variant } => build::obtain(base, *variant, cache, progress),
+        Source::Tree(dir) => tree::obtain(dir, cache, progress),
+        Source::Prebuilt { bzimage, modules } => prebuilt::open(bzimage, modules),
+    }
+}
+
+/// The unpacked source of a base, for who wants a tree of his own; never to be written to.
+pub fn unpacked_source(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Utf8PathBuf> {
+    let base = bases::find(base)?;
+    fetch::source(base, &fetch::package(base, cache)?, cache, progress)
+}
+
+/// An absolute path without symbolic links, or an error that is the user's.
+fn absolute(path: &Utf8Path, what: &str) -> anyhow::Result<Utf8PathBuf> {
+    path.canonicalize_utf8().map_err(|error| coded(Code::Usage, format!("{what} {path}: {error}")))
+}

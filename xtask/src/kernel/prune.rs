@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Frees space: old kernels, what killed runs left behind, and on request everything that can be made again.
+//! Whatever another run works on or uses stays.
+
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::kernel::store::{self, Entry};
+use crate::progress::Progress;
+
+/// Scratch folders older than this belong to a run that was killed.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes all kernels but the `keep` last used; with `all`, the build folders, sources and downloads too. Returns
+/// what went, and what was kept because it is in use.
+pub fn prune(
+    cache: &Cache,
+    keep: usize,
+    all: bool,
+    progress: &Progress,
+) -> anyhow::Result<(Vec<Entry>, Vec<Entry>)> {
+    let removed = store::prune_kernels(cache, keep, |_| true)?;
+    remove_stale(cache)?;
+    // (folder, name of the lock that a run holds while it works on an entry of the folder)
+    let folders: &[(&str, &str)] = if all { &[("builds", "kernel-"), ("trees", "tree-")] } else { &[] };
+    for (folder, lock) in folders {
+        let dir = cache.path(folder);
+        if !dir.exists() {
+            continue;
+        }
+        for entry in dir.read_dir_utf8()? {
+            let entry = entry?;
+            let _lock = cache.lock(&format!("{lock}{}", entry.file_name()), progress)?;
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    if all {
+        let bases = super::bases::names();
+        let locks = bases.iter().map(|base| cache.lock(&format!("source-{base}"), progress));
+        let _locks = locks.collect::<anyhow::Result<Vec<_>>>()?;
+        for folder in ["sources", "downloads", "ccache"] {
+            let dir = cache.path(folder);
+            if dir.exists() {
+                fs_err::remove_dir_all(dir)?;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_stale(cache: &Cache) -> anyhow::Result<()> {
+    for entry in cache.path("tmp").read_dir_utf8()? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > STALE && entry.file_type()?.is_dir() {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+
+    #[test]
+    fn all_leaves_nothing_to_speak_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(Utf8Path::from_path(dir.path()).unwrap()).unwrap();
+        for folder in ["builds/1234/out", "trees/5678", "sources/linux-source-6.12-abc", "downloads"] {
+            fs_err::create_dir_all(cache.path(folder)).unwrap();
+        }
+        prune(&cache, 0, false, &Progress::silent()).unwrap();
+        assert!(cache.path("builds/1234/out").exists());
+        prune(&cache, 0, true, &Progress::silent()).unwrap();
+        for folder in ["builds/1234", "trees/5678", "sources", "downloads"] {
+            assert!(!cache.path(folder).exists(), "{folder}");
+        }
+    }
+}

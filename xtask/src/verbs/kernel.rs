@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask kernel`: the kernels, without running anything.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cache::Cache;
+use crate::exit::Code;
+use crate::kernel::{self, Entry, Source, Variant};
+use crate::progress::Progress;
+
+/// The verb's options.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Build a kernel, or find that it is built; prints its folder
+    Build(Build),
+    /// Look for the newest source of a base and download it
+    Fetch {
+        /// A base, e.g. 6.12
+        #[arg(long, default_value = "6.12")]
+        base: String,
+    },
+    /// What is in the store
+    List {
+        /// For people or for programs
+        #[arg(long, value_enum, default_value = "human")]
+        format: Format,
+    },
+    /// Remove the kernels that were not used for the longest time; never one in use
+    Prune {
+        /// How many to keep
+        #[arg(long, default_value_t = 4)]
+        keep: usize,
+        /// Remove all, with the build folders, the unpacked sources and the downloads
+        #[arg(long, conflicts_with = "keep")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Build {
+    /// A base, e.g. 6.12
+    #[arg(long, default_value = "6.12", conflicts_with_all = ["tree", "kernel"])]
+    base: String,
+    /// What is done to the base
+    #[arg(long, value_enum, default_value = "stock", conflicts_with_all = ["tree", "kernel"])]
+    variant: Variant,
+    /// A kernel source: unpacked or a checkout; never written to
+    #[arg(long, value_name = "DIR", conflicts_with = "kernel")]
+    tree: Option<Utf8PathBuf>,
+    /// A kernel image that is built already; only checked
+    #[arg(long, value_name = "BZIMAGE", requires = "modules")]
+    kernel: Option<Utf8PathBuf>,
+    /// Its modules: lib/modules/RELEASE, or a root that contains one
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<Utf8PathBuf>,
+}
+
+impl Build {
+    fn source(&self) -> Source {
+        match (&self.tree, &self.kernel, &self.modules) {
+            (Some(tree), _, _) => Source::Tree(tree.clone()),
+            (None, Some(bzimage), Some(modules)) => {
+                Source::Prebuilt { bzimage: bzimage.clone(), modules: modules.clone() }
+            }
+            _ => Source::Base { base: self.base.clone(), variant: self.variant },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+/// Runs the verb.
+pub fn run(options: &Options) -> anyhow::Result<Code> {
+    let cache = Cache::open()?;
+    let progress = Progress::new();
+    let mut out = std::io::stdout().lock();
+    match &options.action {
+        Action::Build(build) => {
+            let kernel = kernel::obtain(&build.source(), &cache, &progress)?;
+            progress.line(&format!(
+                "kernel {} ({}, {})",
+                kernel.release(),
+                kernel.manifest.source,
+                kernel.manifest.variant
+            ));
+            writeln!(out, "{}", kernel.dir)?;
+        }
+        Action::Fetch { base } => writeln!(out, "{}", kernel::fetch(base, &cache, &progress)?)?,
+        Action::List { format: Format::Human } => write!(out, "{}", table(&kernel::list(&cache)?))?,
+        Action::List { format: Format::Json } => {
+            writeln!(out, "{}", serde_json::to_string_pretty(&kernel::list(&cache)?)?)?;
+        }
+        Action::Prune { keep, all } => {
+            let (gone, busy) = kernel::prune(&cache, if *all { 0 } else { *keep }, *all, &progress)?;
+            for entry in gone {
+                writeln!(
+                    out,
+                    "removed {} ({} {}, {})",
+                    entry.id,
+                    entry.source,
+                    entry.variant,
+                    megabytes(entry.size)
+                )?;
+            }
+            for entry in busy {
+                writeln!(out, "kept {} ({} {}): in use", entry.id, entry.source, entry.variant)?;
+            }
+        }
+    }
+    Ok(Code::AllPassed)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+/// The list for people.
+fn table(entries: &[Entry]) -> String {
+    if entries.is_empty() {
+        return "no kernels in the store (hint: `cargo xtask kernel build`)\n".to_owned();
+    }
+    let mut rows = vec![["id", "source", "variant", "release", "size", "age"].map(String::from)];
+    rows.extend(entries.iter().map(|entry| {
+        let size = megabytes(entry.size);
+        [
+            entry.id.clone(),
+            entry.source.clone(),
+            entry.variant.clone(),
+            entry.release.clone(),
+            size,
+            age(entry.age),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..6).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells: Vec<_> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The two largest units.
+fn age(seconds: u64) -> String {
+    let unit = if seconds >= 86_400 {
+        3600
+    } else if seconds >= 3600 {
+        60
+    } else {
+        1
+    };
+    humantime::format_duration(Duration::from_secs(seconds - seconds % unit)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_for_people() {
+        let entry = |id: &str, source: &str, variant: &str, size, age| Entry {
+            id: id.into(),
+            source: source.into(),
+            variant: variant.into(),
+            release: "6.12.117".into(),
+            size,
+            age,
+            unused: 0,
+        };
+        let entries = [
+            entry("0123456789abcdef", "base 6.12", "stock", 21_300_000, 3725),
+            entry("fedcba9876543210", "tree /home/me/linux", "as is", 19_000_000, 200_000),
+        ];
+        insta::assert_snapshot!(table(&entries), @r"
+        id                source               variant  release   size     age
+        0123456789abcdef  base 6.12            stock    6.12.117  21.3 MB  1h 2m
+        fedcba9876543210  tree /home/me/linux  as is    6.12.117  19.0 MB  2days 7h
+        ");
+        insta::assert_snapshot!(table(&[]), @"no kernels in the store (hint: `cargo xtask kernel build`)");
+    }
+}
