@@ -10,6 +10,7 @@ mod command;
 mod event;
 mod exit;
 mod host;
+mod image;
 mod interrupt;
 mod kernel;
 mod outcome;
