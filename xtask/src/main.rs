@@ -15,7 +15,10 @@ mod interrupt;
 mod kernel;
 mod outcome;
 mod progress;
+mod report;
+mod run;
 mod verbs;
+mod vm;
 
 use exit::Code;
 
@@ -31,6 +34,8 @@ struct Cli {
 enum Verb {
     /// What this host can do, and what is missing
     Doctor(verbs::doctor::Options),
+    /// Cases and conditions, with tags and one-line meaning
+    List(verbs::list::Options),
     /// The kernels, without running anything
     Kernel(verbs::kernel::Options),
 }
@@ -39,6 +44,7 @@ impl Verb {
     fn run(self) -> anyhow::Result<Code> {
         match self {
             Self::Doctor(options) => verbs::doctor::run(&options),
+            Self::List(options) => verbs::list::run(&options),
             Self::Kernel(options) => verbs::kernel::run(&options),
         }
     }

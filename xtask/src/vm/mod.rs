@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The VM: QEMU's argv, its process, the console's scanner, the monitor.
+
+pub mod console;
