@@ -38,6 +38,13 @@ enum Verb {
     List(verbs::list::Options),
     /// The kernels, without running anything
     Kernel(verbs::kernel::Options),
+    /// The main job: build, boot, run the cases, judge
+    Test(verbs::test::Options),
+    /// A shell in the same VM, with the same tools
+    Shell(verbs::shell::Options),
+    /// Prove every non-pass outcome by a case that provokes it
+    #[command(hide = true)]
+    Selftest(verbs::selftest::Options),
 }
 
 impl Verb {
@@ -46,6 +53,9 @@ impl Verb {
             Self::Doctor(options) => verbs::doctor::run(&options),
             Self::List(options) => verbs::list::run(&options),
             Self::Kernel(options) => verbs::kernel::run(&options),
+            Self::Test(options) => verbs::test::run(&options),
+            Self::Shell(options) => verbs::shell::run(&options),
+            Self::Selftest(options) => verbs::selftest::run(&options),
         }
     }
 }

@@ -4,3 +4,6 @@
 pub mod doctor;
 pub mod kernel;
 pub mod list;
+pub mod selftest;
+pub mod shell;
+pub mod test;

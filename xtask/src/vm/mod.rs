@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The VM: QEMU's argv, its process, the console's scanner, the monitor.
 
+pub mod argv;
 pub mod console;
+pub mod qemu;
+pub mod qmp;

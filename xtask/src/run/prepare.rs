@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! From the options to a VM that can be booted: which kernel, which image, which accelerator. Shared by every verb that
+//! boots something.
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, ValueEnum};
+
+use crate::cache::Cache;
+use crate::event::{HostFacts, KernelFacts};
+use crate::exit::{Code, coded};
+use crate::host::{self, Needs, Want};
+use crate::image::{self, Image};
+use crate::kernel::{self, Kernel, Source, Variant};
+use crate::progress::Progress;
+use crate::vm::argv::{self, Spec};
+
+/// The emulator.
+const QEMU: &str = "qemu-system-x86_64";
+
+/// Which kernel on which machine.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Choice {
+    /// A kernel source that the project has patches for: 6.12 or 6.1 [default: 6.12]
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["tree", "kernel"])]
+    pub base: Option<String>,
+    /// What is done to the base [default: stock]
+    #[arg(long, value_enum, conflicts_with_all = ["tree", "kernel"])]
+    pub variant: Option<Variant>,
+    /// Any kernel source: a checkout or an unpacked archive; tested as it is, never written to
+    #[arg(long, value_name = "DIR", conflicts_with = "kernel")]
+    pub tree: Option<Utf8PathBuf>,
+    /// A kernel that is built already
+    #[arg(long, value_name = "BZIMAGE", requires = "modules")]
+    pub kernel: Option<Utf8PathBuf>,
+    /// Its modules: lib/modules/RELEASE, or a folder that holds it
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    pub modules: Option<Utf8PathBuf>,
+    /// Acceleration; auto boots a probe with KVM and falls back to emulation
+    #[arg(long, value_enum, default_value_t = Want::Auto)]
+    pub accel: Want,
+}
+
+/// Which kernel on which machine, and where the results go: what every verb that runs cases takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Which kernel on which machine.
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Where run folders go
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: Utf8PathBuf,
+    /// Install what is missing without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// A value as it is written on the command line.
+fn as_option<T: ValueEnum>(value: &T) -> String {
+    value.to_possible_value().map(|possible| possible.get_name().to_owned()).unwrap_or_default()
+}
+
+/// For reading a [`Choice`] back from `rerun.json`.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Replay {
+    #[command(flatten)]
+    choice: Choice,
+}
+
+impl Choice {
+    /// The options that make the same choice again.
+    pub fn options(&self) -> Vec<String> {
+        let variant = self.variant.map(|variant| as_option(&variant));
+        let absolute = |path: &Option<Utf8PathBuf>| {
+            path.as_ref().map(|p| p.canonicalize_utf8().unwrap_or_else(|_| p.clone()).into_string())
+        };
+        let pairs = [
+            ("--base", self.base.clone()),
+            ("--variant", variant),
+            ("--tree", absolute(&self.tree)),
+            ("--kernel", absolute(&self.kernel)),
+            ("--modules", absolute(&self.modules)),
+            ("--accel", (self.accel != Want::Auto).then(|| as_option(&self.accel))),
+        ];
+        pairs.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+    }
+
+    /// Reads the options back.
+    pub fn replay(options: &[String]) -> anyhow::Result<Self> {
+        Ok(Replay::try_parse_from(options).context("read the options in rerun.json")?.choice)
+    }
+
+    /// Which kernel.
+    pub fn source(&self) -> anyhow::Result<Source> {
+        Ok(match (&self.tree, &self.kernel, &self.modules) {
+            (Some(tree), ..) => Source::Tree(tree.clone()),
+            (None, Some(bzimage), Some(modules)) => {
+                Source::Prebuilt { bzimage: bzimage.clone(), modules: modules.clone() }
+            }
+            (None, None, None) => Source::Base {
+                base: self.base.clone().unwrap_or_else(|| kernel::base_names()[0].to_owned()),
+                variant: self.variant.unwrap_or(Variant::Stock),
+            },
+            _ => return Err(coded(Code::Usage, "--kernel BZIMAGE and --modules DIR go together")),
+        })
+    }
+}
+
+/// Everything that is needed to boot.
+pub struct Prepared {
+    /// The kernel under test.
+    pub kernel: Kernel,
+    /// The initramfs.
+    pub image: Image,
+    /// The accelerator.
+    pub accelerator: host::Choice,
+    /// The VM.
+    pub spec: Spec,
+}
+
+impl Prepared {
+    /// For the reports.
+    pub fn facts(&self) -> (KernelFacts, HostFacts) {
+        (self.kernel.facts(), host::facts(&self.accelerator))
+    }
+}
+
+fn needs(source: &Source, cache: &Cache) -> anyhow::Result<Needs<'static>> {
+    Ok(match source {
+        Source::Base { base, .. } => Needs::Base { download: kernel::to_download(base, cache)? },
+        Source::Tree(_) => Needs::Tree,
+        Source::Prebuilt { .. } => Needs::Prebuilt,
+    })
+}
+
+/// Builds or finds kernel and image, and chooses the accelerator.
+pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -> anyhow::Result<Prepared> {
+    let source = choice.source()?;
+    host::ensure_ready(needs(&source, cache)?, yes, progress)?;
+    let kernel = kernel::obtain(&source, cache, progress)?;
+    let modules = kernel.modules();
+    let parts = image::Parts { release: kernel.release(), modules: &modules, builtin_ok: true };
+    let image = image::obtain(&parts, cache, progress)?;
+    let accelerator = host::choose(choice.accel, Some(&kernel.bzimage()), cache, progress)?;
+    let spec = Spec {
+        qemu: QEMU.into(),
+        accel: accelerator.accel.to_string(),
+        cpu_model: accelerator.cpu.clone(),
+        cpus: 2,
+        memory_mib: argv::memory_mib(&image.path),
+        bzimage: kernel.bzimage(),
+        initramfs: image.path.clone(),
+        mode: guest::message::mode::AGENT,
+        verbose: false,
+    };
+    Ok(Prepared { kernel, image, accelerator, spec })
+}
+
+/// VMs side by side: each has 2 virtual CPUs, and takes its memory twice (guest pages and QEMU's page cache).
+pub fn jobs(wanted: Option<usize>, spec: &Spec, host: &HostFacts) -> anyhow::Result<usize> {
+    let by_cpu = host.cpus / spec.cpus;
+    let by_memory = usize::try_from(host.memory_mib / (2 * spec.memory_mib)).unwrap_or(usize::MAX);
+    match wanted {
+        Some(0) => Err(coded(Code::Usage, "-j takes a number from 1")),
+        // Two virtual CPUs share a core then; more would only measure the host's scheduler.
+        Some(jobs) if jobs > host.cpus => {
+            Err(coded(Code::Usage, format!("-j {jobs}: this host has {} CPUs for that many VMs", host.cpus)))
+        }
+        Some(jobs) if jobs > by_memory.max(1) => Err(coded(
+            Code::Usage,
+            format!(
+                "-j {jobs} needs {} MiB of memory, {} are available",
+                2 * spec.memory_mib * jobs as u64,
+                host.memory_mib
+            ),
+        )),
+        Some(jobs) => Ok(jobs),
+        None => Ok(by_cpu.min(by_memory).max(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_survives_rerun_json() {
+        let choice = Choice {
+            base: Some("6.1".into()),
+            variant: Some(Variant::Stock),
+            accel: Want::Tcg,
+            ..Choice::default()
+        };
+        let options = choice.options();
+        assert_eq!(options, ["--base", "6.1", "--variant", "stock", "--accel", "tcg"]);
+        assert_eq!(Choice::replay(&options).unwrap().options(), options);
+    }
+}

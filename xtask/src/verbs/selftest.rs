@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask selftest` (hidden; part of `ci`): every outcome that is not a pass, provoked on purpose. Each case
+//! must get exactly its outcome within its time, and the case that runs after it must pass.
+
+use std::fmt::Write as _;
+
+use tests::cases::selftest::EXPECTED;
+
+use crate::cache::Cache;
+use crate::event::{Event, Kind};
+use crate::exit::Code;
+use crate::progress::Progress;
+use crate::report::counts::Counts;
+use crate::report::model::{CaseResult, Results, Status};
+use crate::run::plan::{Planned, Scope, Selection};
+use crate::run::prepare::{Common, prepare};
+use crate::run::schedule::Item;
+use crate::verbs::test::{self, Job};
+
+/// The verb's options.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The deadline covers the case; the rest is for the capture of a stuck VM.
+const TIME_LIMIT_IN_DEADLINES: f64 = 4.0;
+
+/// Runs the verb.
+pub fn run(options: &Options) -> anyhow::Result<Code> {
+    let progress = Progress::new();
+    let counts = selected(&options.selection, &options.common, &progress)?;
+    Ok(if counts.failed == 0 { Code::AllPassed } else { Code::CaseFailed })
+}
+
+/// All selftests, for `ci`.
+pub fn counted(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
+    selected(&Selection::default(), common, progress)
+}
+
+fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
+    let selftests = selection.select(tests::catalogue(), Scope::Selftest)?;
+    let follower = test::default_plan()?[0];
+    let prepared = prepare(&common.choice, common.yes, &Cache::open()?, progress)?;
+    let job = Job {
+        prepared: &prepared,
+        items: pairs(&selftests, follower),
+        // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
+        jobs: 1,
+        isolate: false,
+        options: common.choice.options(),
+    };
+    let done = job.run(&common.out, progress)?;
+    if let Some(error) = done.failed {
+        return Err(error);
+    }
+    let (table, counts) = compare(&done.results, &done.events);
+    print!("{table}");
+    Ok(counts)
+}
+
+/// Each selftest, then the follower.
+fn pairs(selftests: &[Planned], follower: Planned) -> Vec<Item> {
+    let pair = |selftest: &Planned| {
+        let name = selftest.case.name;
+        [
+            Item { planned: *selftest, shown: name.to_owned() },
+            Item { planned: follower, shown: format!("{} after {name}", follower.case.name) },
+        ]
+    };
+    selftests.iter().flat_map(pair).collect()
+}
+
+fn compare(results: &Results, events: &[Event]) -> (String, Counts) {
+    let mut table = format!(
+        "{:<36} {:<12} {:<12} {:>7} {:>7}  next case\n",
+        "selftest", "expected", "outcome", "s", "limit"
+    );
+    let mut counts = Counts::default();
+    for pair in results.cases.chunks(2) {
+        let [case, next] = pair else { continue };
+        let (row, good) = compare_one(case, next, deadline(events, case));
+        table.push_str(&row);
+        if good { counts.passed += 1 } else { counts.failed += 1 }
+    }
+    (table, counts)
+}
+
+fn compare_one(case: &CaseResult, next: &CaseResult, deadline: f64) -> (String, bool) {
+    let expected = EXPECTED.iter().find(|(name, ..)| *name == case.name);
+    let (outcome, message) = expected.map_or(("(none)", ""), |(_, outcome, message)| (*outcome, *message));
+    let limit = deadline * TIME_LIMIT_IN_DEADLINES;
+    let right = case.outcome.name() == outcome && case.message.contains(message);
+    let good = right && case.seconds <= limit && next.outcome == Status::Pass;
+    let mut row = String::new();
+    let (name, seconds) = (&case.name, case.seconds);
+    let _ = writeln!(
+        row,
+        "{name:<36} {outcome:<12} {:<12} {seconds:>7.1} {limit:>7.1}  {}",
+        case.outcome.name(),
+        next.outcome.name()
+    );
+    if !good {
+        let _ = writeln!(
+            row,
+            "    WRONG: {} (expected a message with {message:?}); next case: {}",
+            case.message, next.message
+        );
+    }
+    (row, good)
+}
+
+/// The case's deadline on the VM that ran it.
+fn deadline(events: &[Event], case: &CaseResult) -> f64 {
+    let of = |event: &Event| match &event.kind {
+        Kind::CaseStarted { deadline, .. } if event.case.as_deref() == Some(&case.full_name) => {
+            Some(*deadline)
+        }
+        _ => None,
+    };
+    events.iter().find_map(of).unwrap_or_default()
+}
