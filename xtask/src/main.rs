@@ -42,6 +42,8 @@ enum Verb {
     Test(verbs::test::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
+    /// The speed of all this, as ratios in one run
+    Bench(verbs::bench::Options),
     /// Prove every non-pass outcome by a case that provokes it
     #[command(hide = true)]
     Selftest(verbs::selftest::Options),
@@ -55,6 +57,7 @@ impl Verb {
             Self::Kernel(options) => verbs::kernel::run(&options),
             Self::Test(options) => verbs::test::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
+            Self::Bench(options) => verbs::bench::run(&options),
             Self::Selftest(options) => verbs::selftest::run(&options),
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One file a verb.
 
+pub mod bench;
 pub mod doctor;
 pub mod kernel;
 pub mod list;
