@@ -44,6 +44,8 @@ enum Verb {
     Shell(verbs::shell::Options),
     /// The speed of all this, as ratios in one run
     Bench(verbs::bench::Options),
+    /// Everything that the project tests about itself
+    Ci(verbs::ci::Options),
     /// Prove every non-pass outcome by a case that provokes it
     #[command(hide = true)]
     Selftest(verbs::selftest::Options),
@@ -58,6 +60,7 @@ impl Verb {
             Self::Test(options) => verbs::test::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
+            Self::Ci(options) => verbs::ci::run(&options),
             Self::Selftest(options) => verbs::selftest::run(&options),
         }
     }

@@ -2,6 +2,7 @@
 //! One file a verb.
 
 pub mod bench;
+pub mod ci;
 pub mod doctor;
 pub mod kernel;
 pub mod list;

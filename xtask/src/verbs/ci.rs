@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask ci`: everything that the project tests about itself. Every stage runs, whatever the one before it
+//! gave; the last line counts it all, and nothing but a clean sheet ends with 0.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use regex::Regex;
+use xshell::{Shell, cmd};
+
+use crate::cache::Cache;
+use crate::command::Tool;
+use crate::exit::{Code, code_of};
+use crate::host::{self, Needs};
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::report::counts::Counts;
+use crate::report::terminal;
+use crate::run::prepare::{Choice, Common, jobs, prepare};
+use crate::run::schedule;
+use crate::verbs::{selftest, test};
+
+/// The verb's options.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Where run folders go
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: Utf8PathBuf,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Bases whose stock kernels must give the expected outcomes, the default first.
+const BASES: &[&str] = &["6.12", "6.1"];
+
+/// What all stages together gave.
+struct Tally {
+    counts: Counts,
+    worst: Code,
+}
+
+impl Tally {
+    /// Runs one stage; an error is one failure of its own.
+    fn stage(&mut self, name: &str, run: impl FnOnce() -> anyhow::Result<Counts>) {
+        if interrupt::requested() {
+            return;
+        }
+        println!("\n== {name}");
+        let start = Instant::now();
+        let counts = run().unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            self.worst = self.worst.max(code_of(&error));
+            Counts::FAIL
+        });
+        if counts.failed > 0 {
+            self.worst = self.worst.max(Code::CaseFailed);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        println!("== {name}: {counts} ({seconds:.1} s)");
+        self.counts += counts;
+    }
+}
+
+/// Runs the verb.
+pub fn run(options: &Options) -> anyhow::Result<Code> {
+    let progress = Progress::new();
+    host::ensure_ready(Needs::Base { download: None }, options.yes, &progress)?;
+    let mut tally = Tally { counts: Counts::default(), worst: Code::AllPassed };
+    tally.stage("format", || check(|sh| cmd!(sh, "cargo fmt --all --check").run()));
+    tally.stage("clippy", || {
+        check(|sh| cmd!(sh, "cargo clippy --locked --workspace --all-targets -- -D warnings").run())
+    });
+    tally.stage("unit tests", unit_tests);
+    for base in BASES {
+        let choice = Choice { base: Some((*base).to_owned()), ..Choice::default() };
+        let common = Common { choice, out: options.out.clone(), yes: options.yes };
+        tally.stage(&format!("catalogue on {base}"), || catalogue(&common, &progress));
+        tally.stage(&format!("selftest on {base}"), || selftest::counted(&common, &progress));
+    }
+    let Tally { counts, worst } = tally;
+    let code = if interrupt::requested() { Code::HostFailed } else { worst };
+    println!("\n{counts}");
+    Ok(code)
+}
+
+/// A command of cargo's that passes or fails as a whole.
+fn check(run: impl FnOnce(&Shell) -> xshell::Result<()>) -> anyhow::Result<Counts> {
+    let shell = Shell::new()?;
+    Ok(match run(&shell) {
+        Ok(()) => Counts::PASS,
+        Err(error) => {
+            println!("{error}");
+            Counts::FAIL
+        }
+    })
+}
+
+fn unit_tests() -> anyhow::Result<Counts> {
+    let mut counts = Counts::default();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let line = Regex::new(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")?;
+    let result = Tool::new(cargo).args(["test", "--locked", "--workspace"]).stream(|text| {
+        println!("{text}");
+        if let Some(found) = line.captures(text) {
+            let number = |n: usize| found[n].parse().unwrap_or(0);
+            counts += Counts { passed: number(1), failed: number(2), skipped: number(3) };
+        }
+    });
+    if let Err(error) = result {
+        // A crate that does not compile has no result line, and must count all the same.
+        println!("{error}");
+        counts.failed = counts.failed.max(1);
+    }
+    Ok(counts)
+}
+
+fn catalogue(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
+    let prepared = prepare(&common.choice, common.yes, &Cache::open()?, progress)?;
+    let (_, host) = prepared.facts();
+    let plan = test::default_plan()?;
+    let job = test::Job {
+        prepared: &prepared,
+        items: schedule::items(&plan, 1),
+        jobs: jobs(None, &prepared.spec, &host)?,
+        isolate: false,
+        options: common.choice.options(),
+    };
+    let done = job.run(&common.out, progress).context("run the catalogue")?;
+    print!("{}", terminal::summary(&done.results, &done.folder, false));
+    done.failed.map_or_else(|| Ok(Counts::from(&done.results.summary)), Err)
+}
