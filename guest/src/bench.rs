@@ -19,6 +19,7 @@ use crate::dm::{DmName, Flush, Map, NoPath, Sectors, Table};
 use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
+use crate::modules;
 use crate::paths::{Path, scsi_debug};
 use crate::rcu;
 use io::{Io, Watched};
@@ -65,12 +66,20 @@ impl Bench {
         self.condition.io.unwrap_or(IoKind::Write)
     }
 
-    /// `count` new paths to the one disk. The first call gives the disk its first content.
+    /// `count` paths to the one disk that this case did not have yet: over hosts that the VM kept, then over new ones.
+    /// The first call gives the disk its first content.
     pub fn paths(&mut self, count: u32) -> Outcome<Vec<Path>> {
         if self.maps.is_empty() && self.creator.is_none() {
             self.creator = Some(Map::creator()?);
         }
-        let new = rcu::expedited(|| scsi_debug::add_hosts(count))?;
+        let mine: Vec<u32> = self.paths.iter().map(|path| path.address().host).collect();
+        let mut new = scsi_debug::kept_hosts();
+        new.retain(|path| !mine.contains(&path.address().host));
+        new.truncate(count as usize);
+        let more = count - u32::try_from(new.len()).unwrap_or(count);
+        if more > 0 {
+            new.extend(rcu::expedited(|| scsi_debug::add_hosts(more))?);
+        }
         self.paths.extend(new.iter().cloned());
         if let (None, Some(first)) = (&self.ledger, new.first()) {
             let bytes = first.length().bytes().unwrap_or(0);
@@ -83,6 +92,9 @@ impl Bench {
 
     /// A multipath map over `paths`, in the run's queue mode.
     pub fn multipath(&mut self, name: &str, paths: &[Path], no_path: NoPath) -> Outcome<MultipathMap> {
+        for module in ["dm-multipath", "dm-round-robin"] {
+            modules::require(module)?;
+        }
         let length = self.disk_length()?;
         let table = multipath::table(length, no_path, self.queue_mode(), paths);
         let map = self.create(name, &table)?;

@@ -12,6 +12,8 @@ use std::path::Path;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{GuestContext as _, Outcome, skip};
+
 /// Where the image has this list.
 pub const PATH: &str = "/etc/dm-pushback/modules.json";
 
@@ -61,6 +63,15 @@ impl Modules {
 fn is_loaded(path: &str) -> bool {
     let name = Path::new(path).file_stem().map(|stem| stem.to_string_lossy().replace('-', "_"));
     name.is_some_and(|name| Path::new("/sys/module").join(name).exists())
+}
+
+/// The image's list, if this kernel has the module; otherwise the case is skipped, with the reason.
+pub fn require(name: &str) -> Outcome<Modules> {
+    let modules = Modules::read().guest("read the image's list of modules")?;
+    match modules.missing.get(name) {
+        Some(reason) => skip(format!("no module {name}: {reason}")),
+        None => Ok(modules),
+    }
 }
 
 fn insert_file(path: &str, parameters: &str) -> io::Result<()> {

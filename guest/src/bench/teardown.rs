@@ -44,7 +44,7 @@ impl Bench {
         attempt(rcu::expedited(|| remove(&names)));
         // Hosts that somebody else made are for the agent to find.
         if !self.paths.is_empty() {
-            attempt(rcu::expedited(scsi_debug::remove_all_hosts));
+            attempt(rcu::expedited(scsi_debug::keep_or_remove_hosts));
         }
         problems
     }

@@ -104,6 +104,11 @@ impl Path {
         if running { Self::find(self.address).ok() } else { None }
     }
 
+    /// The path at an address, if it can be used now, device-mapper aside.
+    pub fn usable_at(address: Hctl) -> Option<Self> {
+        Self::find(address).ok()?.usable()
+    }
+
     /// From now on the SCSI layer refuses every command with an error.
     pub fn set_offline(&self) -> Outcome {
         self.set_state("offline")
@@ -170,10 +175,9 @@ fn read(file: &str) -> Result<String, String> {
         .map_err(|error| format!("{file}: {error}"))
 }
 
-/// What a case should not leave behind: every device-mapper device (of whomever) and every SCSI host.
-/// Reads sysfs only, so that it costs no process.
+/// What a case should not leave behind: every device-mapper device (of whomever), and SCSI hosts beyond those that a VM
+/// keeps. Reads sysfs only, so that it costs no process.
 pub fn leftovers() -> Vec<String> {
     let maps = crate::dm::map::all_names().into_iter().map(|name| format!("device-mapper device {name}"));
-    let hosts = scsi_debug::all_hosts().into_iter().map(|host| format!("SCSI host host{host}"));
-    maps.chain(hosts).collect()
+    maps.chain(scsi_debug::leftover_hosts()).collect()
 }

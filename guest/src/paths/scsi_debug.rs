@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Hctl, Path};
-use crate::failure::{Failure, GuestContext, Outcome, skip};
-use crate::modules::Modules;
+use crate::failure::{Failure, GuestContext, Outcome};
+use crate::modules;
 use crate::report::happened;
 use crate::wait::{scaled, wait_for};
 
@@ -25,6 +25,9 @@ pub const MODULE: &str = "scsi_debug";
 pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 dev_size_mb=1 delay=0 ndelay=0";
 
 const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
+
+/// Hosts that a VM keeps from case to case: adding and removing two takes 90 ms under TCG.
+pub const KEPT: usize = 2;
 
 /// How long hosts may take to come or go, before scaling.
 const HOSTS: Duration = Duration::from_secs(15);
@@ -53,34 +56,60 @@ pub fn load() -> Outcome {
     if std::path::Path::new(DRIVER).exists() {
         return Ok(());
     }
-    let modules = Modules::read().guest("read the image's list of modules")?;
-    if let Some(reason) = modules.missing.get(MODULE) {
-        return skip(format!("no module {MODULE}: {reason}"));
-    }
-    modules.insert(MODULE, PARAMETERS).guest(format_args!("load {MODULE}"))
+    modules::require(MODULE)?.insert(MODULE, PARAMETERS).guest(format_args!("load {MODULE}"))
 }
 
-/// Removes all hosts.
-pub fn remove_all_hosts() -> Outcome {
-    let count = all_hosts().len();
+/// Paths over hosts that are there already and whole.
+pub fn kept_hosts() -> Vec<Path> {
+    all_hosts().into_iter().filter_map(whole).collect()
+}
+
+/// After a case: at most [`KEPT`] hosts stay, and only if all that stay are whole.
+pub fn keep_or_remove_hosts() -> Outcome {
+    // The driver removes the host that was added last (`sdebug_do_remove_host`).
+    remove_hosts(all_hosts().len().saturating_sub(KEPT))?;
+    let left = all_hosts();
+    if left.iter().all(|host| whole(*host).is_some()) { Ok(()) } else { remove_hosts(left.len()) }
+}
+
+/// What a case must not leave behind: more hosts than a VM keeps, or one that is not whole.
+pub fn leftover_hosts() -> Vec<String> {
+    let hosts = all_hosts();
+    let more = hosts.iter().skip(KEPT).map(|host| format!("SCSI host host{host}"));
+    let broken = hosts.iter().filter(|host| whole(**host).is_none());
+    more.chain(broken.map(|host| format!("SCSI host host{host} without a running disk"))).collect()
+}
+
+/// The path over a host, if its disk can be used.
+fn whole(host: u32) -> Option<Path> {
+    Path::usable_at(Hctl { host, channel: 0, target: 0, lun: 0 })
+}
+
+fn remove_hosts(count: usize) -> Outcome {
     if count == 0 {
         return Ok(());
     }
+    let stay = all_hosts().len().saturating_sub(count);
     // One each and all at once: the removal of one is mostly waiting for RCU.
     let removals: Vec<_> = (0..count).map(|_| start_add_host(-1)).collect::<Outcome<_>>()?;
     removals.into_iter().try_for_each(Change::wait)?;
     wait_for(HOSTS, "the SCSI hosts go", || {
         let left = all_hosts();
-        Ok(if left.is_empty() { Ok(()) } else { Err(format!("still there: {left:?}")) })
+        Ok(if left.len() <= stay { Ok(()) } else { Err(format!("still there: {left:?}")) })
     })?;
     happened("hosts removed", &[("hosts", &count)]);
     Ok(())
 }
 
-/// The numbers of all SCSI hosts, whoever made them.
+/// The numbers of the module's hosts, whoever made them; hosts of other drivers (a distribution kernel's AHCI) are
+/// none of ours.
 pub fn all_hosts() -> BTreeSet<u32> {
     let entries = fs::read_dir("/sys/class/scsi_host").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("host")?.parse().ok()).collect()
+    let ours = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("proc_name")).is_ok_and(|name| name.trim() == MODULE)
+    };
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("host")?.parse().ok();
+    entries.filter(ours).filter_map(number).collect()
 }
 
 /// A write to `add_host` under way, in a thread: when the kernel does not come back, the case can still say so.

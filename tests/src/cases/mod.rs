@@ -9,3 +9,6 @@ use guest::case::Case;
 
 /// The groups, in the order in which they run.
 pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, selftest::CASES];
+
+/// What every case about a kernel needs of its configuration.
+const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG"];

@@ -16,7 +16,7 @@ pub const CASES: &[Case] = &[
         claim: "seed, normal path 1",
         summary: "a noflush suspend empties the target's queue and none of that I/O returns",
         tag: Tag::Normal,
-        needs: &[],
+        needs: super::NEEDS,
         conditions: || {
             let explicit = || Matrix::of_maps().suspends(&[SuspendForm::Explicit]);
             explicit().faults(&[Fault::Message]).ios(IoKind::ALL).build()
@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
         claim: "seed, normal path 2",
         summary: "a resume without a working path puts the pushed-back I/O into the target's queue again",
         tag: Tag::Normal,
-        needs: &[],
+        needs: super::NEEDS,
         conditions: || {
             let explicit = Matrix::of_maps().suspends(&[SuspendForm::Explicit]).faults(&[Fault::Message]);
             explicit
@@ -62,7 +62,7 @@ pub const CASES: &[Case] = &[
         claim: "seed, normal path 3, path recovery",
         summary: "pushed-back I/O succeeds when its own paths work again",
         tag: Tag::Normal,
-        needs: &[],
+        needs: super::NEEDS,
         conditions: || {
             Matrix::of_maps()
                 .suspends(&[SuspendForm::Explicit])
@@ -85,7 +85,7 @@ pub const CASES: &[Case] = &[
         claim: "seed, normal path 3, table load",
         summary: "pushed-back I/O succeeds over the paths of a table loaded while suspended",
         tag: Tag::Normal,
-        needs: &[],
+        needs: super::NEEDS,
         conditions: || {
             Matrix::of_maps()
                 .suspends(&[SuspendForm::Explicit])
@@ -105,7 +105,7 @@ pub const CASES: &[Case] = &[
         claim: "seed, normal path 4",
         summary: "queued I/O succeeds when a table is loaded and one noflush resume takes it into use",
         tag: Tag::Normal,
-        needs: &[],
+        needs: super::NEEDS,
         conditions: || {
             let implicit = || Matrix::of_maps().suspends(&[SuspendForm::Implicit]);
             let writes = implicit().faults(&[Fault::Message, Fault::Delete]).ios(&[IoKind::Write]);
@@ -128,7 +128,7 @@ pub const CASES: &[Case] = &[
         claim: "seed, normal path 4, second sentence",
         summary: "queued I/O that spans two multipath targets succeeds after noflush and new tables",
         tag: Tag::Normal,
-        needs: &[],
+        needs: super::NEEDS,
         conditions: || Matrix::of_maps().suspends(SuspendForm::ALL).build(),
         left_out: &[],
         allow: &[],

@@ -11,7 +11,7 @@ use guest::agent::sabotage;
 use guest::case::Allowed;
 use guest::dm::NoPath;
 use guest::failure::GuestContext as _;
-use guest::modules::Modules;
+use guest::modules;
 use guest::paths::scsi_debug;
 use guest::prelude::*;
 
@@ -99,11 +99,7 @@ pub const CASES: &[Case] = &[
 
 /// Makes the module `dm-pushback-selftest` do something bad.
 fn provoke(what: &str) -> Outcome {
-    let modules = Modules::read().guest("read the image's list of modules")?;
-    if let Some(reason) = modules.missing.get(MODULE) {
-        return skip(format!("no module {MODULE}: {reason}"));
-    }
-    modules.insert(MODULE, "").guest(format!("load {MODULE}"))?;
+    modules::require(MODULE)?.insert(MODULE, "").guest(format!("load {MODULE}"))?;
     fs::write("/sys/module/dm_pushback_selftest/parameters/provoke", what).guest(format!("provoke {what}"))
 }
 
@@ -186,7 +182,9 @@ fn leave_a_map(_: &mut Bench) -> Outcome {
 
 fn leave_a_host(_: &mut Bench) -> Outcome {
     scsi_debug::load()?;
-    fs::write("/sys/bus/pseudo/drivers/scsi_debug/add_host", "1").guest("add a scsi_debug host")
+    // One more than a VM keeps, even if it has none yet.
+    let hosts = scsi_debug::KEPT + 1;
+    fs::write("/sys/bus/pseudo/drivers/scsi_debug/add_host", hosts.to_string()).guest("add scsi_debug hosts")
 }
 
 fn leave_a_process(_: &mut Bench) -> Outcome {
