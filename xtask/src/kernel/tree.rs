@@ -223,7 +223,11 @@ impl Build<'_> {
 
     /// Makes the modules below [`FAST`] and puts them into a copy of the last kernel.
     fn modules(&self, make: &Make<'_>, last: &Kernel) -> anyhow::Result<Kernel> {
-        let order = fs_err::read_to_string(make.out().join("modules.order"))?;
+        // A make of single modules takes away the list of all; so did one that was interrupted here.
+        let order_file = make.out().join("modules.order");
+        let Ok(order) = fs_err::read_to_string(&order_file) else {
+            return self.full(make, &last.manifest.unknown_symbols);
+        };
         let modules = modules_below(&order, FAST);
         let targets: Vec<_> = modules.iter().map(String::as_str).collect();
         let step = self.progress.step(format!("build the modules in {FAST}"));
@@ -231,6 +235,7 @@ impl Build<'_> {
         let symvers = fs_err::read(make.out().join("Module.symvers"))?;
         let built = make.run(&targets, None, |_| {});
         fs_err::write(make.out().join("Module.symvers"), symvers)?;
+        fs_err::write(&order_file, &order)?;
         built?;
         let scratch = self.cache.scratch("kernel-")?;
         let place = utf8(scratch.path())?;
