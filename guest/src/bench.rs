@@ -13,9 +13,9 @@ use std::rc::Rc;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::condition::{Condition, Fault, IoKind, QueueMode, SuspendForm};
+use crate::condition::{Condition, Fault, IoKind, QueueMode};
 use crate::dm::map::Creator;
-use crate::dm::{DmName, Flush, Map, NoPath, Sectors, Table};
+use crate::dm::{DmName, Map, NoPath, Sectors, Table};
 use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
@@ -148,22 +148,6 @@ impl Bench {
         let batch = Rc::new(self.ledger()?.submit(engine, &map.node(), specs)?);
         self.batches.push(Rc::clone(&batch));
         Ok(Io::new(batch, watched))
-    }
-
-    /// Exchanges the table of a running map for one over `paths`, in the run's form: suspend, load, resume; or
-    /// load, then a resume that suspends on the way.
-    pub fn exchange_paths(&self, map: &MultipathMap, paths: &[Path], flush: Flush) -> Outcome {
-        match self.condition.suspend {
-            Some(SuspendForm::Implicit) => {
-                map.load(paths)?;
-                map.resume_with(flush)
-            }
-            Some(SuspendForm::Explicit) | None => {
-                map.suspend(flush)?;
-                map.load(paths)?;
-                map.resume()
-            }
-        }
     }
 
     /// Reads the whole disk through a path, past every map, and compares it with what was written.

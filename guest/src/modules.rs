@@ -34,15 +34,6 @@ impl Modules {
         Ok(serde_json::from_slice(&std::fs::read(PATH)?)?)
     }
 
-    /// Loads what is to be loaded at boot: one `finit_module(2)` a file, no program started. Under TCG `modprobe`
-    /// takes 100 ms a module more than this (2026-11). Mount sysfs first: what is loaded already is found there.
-    pub fn load_at_boot(&self) -> io::Result<()> {
-        for name in &self.load {
-            self.insert(name, "")?;
-        }
-        Ok(())
-    }
-
     /// Loads a module with its dependencies, the module itself with `parameters` ("name=value ..."). What is loaded
     /// already or built in is left as it is.
     pub fn insert(&self, name: &str, parameters: &str) -> io::Result<()> {
