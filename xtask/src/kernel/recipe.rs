@@ -14,6 +14,7 @@ const VERSION: &str = "1";
 
 const FEATURE: &str = include_str!("../../../kernel-patches/config/feature.config");
 const DEBUG: &str = include_str!("../../../kernel-patches/config/debug.config");
+const LOCK: &str = include_str!("../../../kernel-patches/config/flavour-lock.config");
 
 /// Programs without which no kernel is built, with what they are for.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -63,7 +64,12 @@ impl Recipe {
         })?;
         let compression =
             if which("lz4").is_some() { "CONFIG_KERNEL_LZ4=y\n" } else { "CONFIG_KERNEL_GZIP=y\n" };
-        let fragments = [("feature.config", FEATURE), ("debug.config", DEBUG), ("compression", compression)];
+        let fragments = [
+            ("feature.config", FEATURE),
+            ("debug.config", DEBUG),
+            ("flavour-lock.config", LOCK),
+            ("compression", compression),
+        ];
         let fragments =
             fragments.iter().map(|(name, text)| Config::parse(text, name)).collect::<Result<Vec<_>, _>>()?;
         let first_line = |program: &str| -> anyhow::Result<String> {
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_shipped_fragments_agree_and_ask_for_what_the_harness_needs() {
-        let fragments = [FEATURE, DEBUG].map(|text| Config::parse(text, "shipped").unwrap());
+        let fragments = [FEATURE, DEBUG, LOCK].map(|text| Config::parse(text, "shipped").unwrap());
         let merged = Config::merge(fragments).unwrap();
         for symbol in [
             "BLK_DEBUG_FS",
