@@ -42,6 +42,8 @@ pub struct Parts<'a> {
     pub modules: &'a Utf8Path,
     /// Whether a module that is built into the kernel counts as there.
     pub builtin_ok: bool,
+    /// Modules that are known to be missing, with a better reason than that.
+    pub missing: &'a BTreeMap<String, String>,
 }
 
 /// A finished image.
@@ -90,7 +92,12 @@ fn plan(
 ) -> anyhow::Result<Plan> {
     let manifest = Manifest::parse(manifest::BASE).context("read images/base.toml")?;
     let index = stage::index(parts.modules, parts.release, cache, progress)?;
-    let selection = index.select(&manifest.modules, parts.release, parts.builtin_ok);
+    let mut selection = index.select(&manifest.modules, parts.release, parts.builtin_ok);
+    for (name, why) in &mut selection.guest.missing {
+        if let Some(better) = parts.missing.get(name) {
+            why.clone_from(better);
+        }
+    }
     let lacking = |m: &&manifest::Module| m.required && selection.guest.missing.contains_key(&m.name);
     let lacking: Vec<_> = manifest.modules.iter().filter(lacking).map(|m| m.name.as_str()).collect();
     if !lacking.is_empty() {

@@ -5,16 +5,17 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use crate::cache::Cache;
 use crate::exit::{Code, coded};
 use crate::kernel::bases::{self, Base};
 use crate::kernel::fetch::{self, Package};
 use crate::kernel::make::{self, BUILD_BYTES, Make};
+use crate::kernel::modules::{self, Built};
 use crate::kernel::recipe::Recipe;
 use crate::kernel::store::{self, Manifest};
-use crate::kernel::{Kernel, Variant, config, selftest, sha};
+use crate::kernel::{Kernel, Variant, config, sha};
 use crate::progress::Progress;
 
 /// Lines that a build from scratch prints: 1,939 for 6.12 and this configuration; the last build's count is better
@@ -34,52 +35,67 @@ pub fn obtain(name: &str, variant: Variant, cache: &Cache, progress: &Progress) 
             ),
         ));
     }
-    let recipe = Recipe::of_this_host()?;
-    let package = fetch::package(base, cache)?;
-    let id = id(&package, variant, &recipe);
-    let _lock = cache.lock(&format!("kernel-{id}"), progress)?;
-    if let Some(kernel) = store::open(cache, &id, progress)? {
-        return Ok(kernel);
+    Workshop::open(base, cache, progress)?.stock()
+}
+
+/// A base at work: what all of its kernels have in common.
+pub struct Workshop<'a> {
+    base: &'static Base,
+    package: Package,
+    recipe: Recipe,
+    /// Key of the build folder. Neither patches nor our own modules are part of it: a change to them costs seconds.
+    build_id: String,
+    cache: &'a Cache,
+    progress: &'a Progress,
+}
+
+impl<'a> Workshop<'a> {
+    /// Finds out what would be built; downloads and builds nothing.
+    pub fn open(base: &'static Base, cache: &'a Cache, progress: &'a Progress) -> anyhow::Result<Self> {
+        let recipe = Recipe::of_this_host()?;
+        let package = fetch::package(base, cache)?;
+        let build_id = sha::key(&[("source", &package.sha256), ("recipe", &recipe.fingerprint())]);
+        Ok(Self { base, package, recipe, build_id, cache, progress })
     }
-    build(base, variant, &package, &recipe, &id, cache, progress)
-}
 
-/// Key of a base's kernel. Patches of a variant will be one more ingredient.
-fn id(package: &Package, variant: Variant, recipe: &Recipe) -> String {
-    sha::key(&[("source", &package.sha256), ("variant", variant.name()), ("recipe", &recipe.fingerprint())])
-}
+    /// The base as its distribution ships it.
+    pub fn stock(&self) -> anyhow::Result<Kernel> {
+        let id = sha::key(&[("build", &self.build_id), ("modules", &modules::fingerprint())]);
+        let _lock = self.cache.lock(&format!("kernel-{id}"), self.progress)?;
+        if let Some(kernel) = store::open(self.cache, &id, self.progress)? {
+            return Ok(kernel);
+        }
+        let source = fetch::source(self.base, &self.package, self.cache, self.progress)?;
+        let _lock = self.cache.lock(&format!("build-{}", self.build_id), self.progress)?;
+        self.cache.require_free(BUILD_BYTES, "building a kernel")?;
+        let make = self.make(&source)?;
+        // A base knows all of our symbols, so nothing counts as unknown.
+        make.configure(|| Ok(self.recipe.config.symbols().map(ToOwned::to_owned).collect()))?;
+        compile(&make, self.progress)?;
+        let modules = modules::build(&make)?;
+        let scratch = self.cache.scratch("kernel-")?;
+        install(&make, &modules, Utf8Path::from_path(scratch.path()).context("path of the cache")?)?;
+        store::publish(self.cache, scratch, self.manifest(id, make.release()?))
+    }
 
-fn build(
-    base: &Base,
-    variant: Variant,
-    package: &Package,
-    recipe: &Recipe,
-    id: &str,
-    cache: &Cache,
-    progress: &Progress,
-) -> anyhow::Result<Kernel> {
-    let source = fetch::source(base, package, cache, progress)?;
-    cache.require_free(BUILD_BYTES, "building a kernel")?;
-    let what = format!("base {} {}", base.name, variant.name());
-    // Kept after the build: it resumes after an interruption, and a variant differs in a few modules only.
-    let make = Make::new(&source, cache.path("builds").join(id), recipe, &what, cache)?;
-    // A base knows all of our symbols, so nothing counts as unknown.
-    make.configure(|| Ok(recipe.config.symbols().map(ToOwned::to_owned).collect()))?;
-    compile(&make, progress)?;
-    let module = selftest::build(&make)?;
-    let scratch = cache.scratch("kernel-")?;
-    let release = make.release()?;
-    install(&make, Some(&module), Utf8Path::from_path(scratch.path()).context("path of the cache")?)?;
-    let manifest = Manifest {
-        id: id.to_owned(),
-        source: format!("base {}", base.name),
-        variant: variant.name().to_owned(),
-        release,
-        origin: package.origin(),
-        compiler: recipe.compiler.clone(),
-        ..Manifest::default()
-    };
-    store::publish(cache, scratch, manifest)
+    /// The build folder is kept: a build resumes after an interruption, and variants are built over it.
+    fn make<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
+        let home = self.cache.path("builds").join(&self.build_id);
+        let what = format!("base {} stock", self.base.name);
+        Make::new(source, home, &self.recipe, &what, self.cache)
+    }
+
+    fn manifest(&self, id: String, release: String) -> Manifest {
+        Manifest {
+            id,
+            source: format!("base {}", self.base.name),
+            variant: Variant::Stock.name().to_owned(),
+            release,
+            origin: self.package.origin(),
+            compiler: self.recipe.compiler.clone(),
+            ..Manifest::default()
+        }
+    }
 }
 
 /// Kernel image and modules, with a percentage; remembers how many lines that took.
@@ -98,12 +114,10 @@ pub fn compile(make: &Make<'_>, progress: &Progress) -> anyhow::Result<()> {
 }
 
 /// Lays the results out as a store entry in `place`.
-pub fn install(make: &Make<'_>, module: Option<&Utf8PathBuf>, place: &Utf8Path) -> anyhow::Result<()> {
+pub fn install(make: &Make<'_>, modules: &Built, place: &Utf8Path) -> anyhow::Result<()> {
     make.install(place)?;
     let release = make.release()?;
-    if let Some(module) = module {
-        selftest::install(module, place, &release)?;
-    }
+    modules.install(place, &release)?;
     make::depmod(place, &release)
 }
 

@@ -18,6 +18,41 @@ const SHOWN_ERRORS: usize = 12;
 /// Bytes that a build folder needs: 290 MB measured for 6.12, and what the linker needs on top.
 pub const BUILD_BYTES: u64 = 600_000_000;
 
+/// What make said when it failed.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    log: Utf8PathBuf,
+    /// The lines that tell what went wrong, at most [`SHOWN_ERRORS`].
+    pub errors: Vec<String>,
+    /// The last lines, should there be none of those.
+    last: String,
+}
+
+impl Failure {
+    /// Whether the host is to blame, and not the kernel.
+    pub fn is_the_hosts(&self) -> bool {
+        self.errors.iter().any(|line| is_the_hosts(line))
+    }
+
+    /// As an error with its exit code.
+    pub fn into_error(self) -> anyhow::Error {
+        let Self { what, log, errors, last } = self;
+        if let Some(line) = errors.iter().find(|line| is_the_hosts(line)) {
+            let line = line.trim();
+            return coded(
+                Code::HostFailed,
+                format!("the host failed while {what} was built: {line} (log: {log})"),
+            );
+        }
+        if errors.is_empty() {
+            return coded(Code::Untestable, format!("{what} does not build (log: {log}): {last}"));
+        }
+        let shown = indented(errors.iter().map(|line| line.trim_end()));
+        coded(Code::Untestable, format!("{what} does not build (log: {log}):{shown}"))
+    }
+}
+
 /// One source built in one folder.
 #[derive(Debug, Clone)]
 pub struct Make<'a> {
@@ -45,6 +80,11 @@ impl<'a> Make<'a> {
         fs_err::create_dir_all(make.out())?;
         fs_err::write(make.log(), "")?;
         Ok(make)
+    }
+
+    /// The same build under another name in messages.
+    pub fn called(&self, what: String) -> Self {
+        Self { what, ..self.clone() }
     }
 
     /// The `O=` folder.
@@ -140,8 +180,18 @@ impl<'a> Make<'a> {
         &self,
         targets: &[&str],
         allconfig: Option<&Utf8Path>,
-        mut each: impl FnMut(&str),
+        each: impl FnMut(&str),
     ) -> anyhow::Result<()> {
+        self.attempt(targets, allconfig, each)?.map_err(Failure::into_error)
+    }
+
+    /// As [`Make::run`], for who makes something of a failure; the outer error is that make did not run to its end.
+    pub fn attempt(
+        &self,
+        targets: &[&str],
+        allconfig: Option<&Utf8Path>,
+        mut each: impl FnMut(&str),
+    ) -> anyhow::Result<Result<(), Failure>> {
         let mut tool = self.tool().args(targets);
         if let Some(file) = allconfig {
             tool = tool.env("KCONFIG_ALLCONFIG", file.as_str());
@@ -154,25 +204,13 @@ impl<'a> Make<'a> {
             each(line);
         });
         match result {
-            Ok(_) => Ok(()),
-            Err(error @ Error::Status { .. }) => Err(self.failure(&error, &errors)),
+            Ok(_) => Ok(Ok(())),
+            Err(error @ Error::Status { .. }) => {
+                let (what, log) = (self.what.clone(), self.log());
+                Ok(Err(Failure { what, log, errors, last: error.to_string() }))
+            }
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn failure(&self, error: &Error, errors: &[String]) -> anyhow::Error {
-        let log = self.log();
-        if let Some(line) = errors.iter().find(|line| is_the_hosts(line)) {
-            return coded(
-                Code::HostFailed,
-                format!("the host failed while {} was built: {} (log: {log})", self.what, line.trim()),
-            );
-        }
-        if errors.is_empty() {
-            return coded(Code::Untestable, format!("{} does not build (log: {log}): {error}", self.what));
-        }
-        let shown = indented(errors.iter().map(|line| line.trim_end()));
-        coded(Code::Untestable, format!("{} does not build (log: {log}):{shown}", self.what))
     }
 
     /// `uname -r` of what was built.
@@ -189,7 +227,7 @@ impl<'a> Make<'a> {
             fs_err::copy(self.out().join(from), place.join(to))?;
         }
         let path = format!("INSTALL_MOD_PATH={place}");
-        // depmod runs once, by us, after the self-test module has joined the others.
+        // depmod runs once, by us, after our own modules have joined the others.
         self.run(&[&path, "DEPMOD=true", "modules_install"], None, |_| {})?;
         let modules = place.join("lib/modules").join(self.release()?);
         for link in ["build", "source"] {

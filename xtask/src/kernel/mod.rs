@@ -5,18 +5,20 @@
 mod bases;
 mod build;
 mod config;
+mod embedded;
 mod fetch;
 mod make;
 mod mirror;
+mod modules;
 mod prebuilt;
 mod prune;
 mod recipe;
-mod selftest;
 mod sha;
 mod snapshot;
 mod store;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -115,6 +117,11 @@ impl Kernel {
     /// Whether a symbol (without `CONFIG_`) is built in or a module; `None` if the config is unknown.
     pub fn has_symbol(&self, symbol: &str) -> Option<bool> {
         self.symbols.as_ref().map(|config| config.enabled(symbol))
+    }
+
+    /// Modules of this project that could not be built for it, and why.
+    pub fn missing_modules(&self) -> &BTreeMap<String, String> {
+        &self.manifest.missing_modules
     }
 
     /// What reports say about it.

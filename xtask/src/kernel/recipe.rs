@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use crate::command::Tool;
 use crate::exit::{Code, coded};
 use crate::kernel::config::Config;
-use crate::kernel::{selftest, sha};
+use crate::kernel::sha;
 
 /// Counts up when `make`'s arguments or the way of installing change in a way that changes the result.
 const VERSION: &str = "1";
@@ -86,13 +86,7 @@ impl Recipe {
     /// Changes when a kernel of the same source would come out differently. ccache is not part of it.
     pub fn fingerprint(&self) -> String {
         let config = self.config.render();
-        let module = selftest::SOURCE.map(|(_, text)| text).join("\n");
-        sha::key(&[
-            ("recipe", VERSION),
-            ("config", &config),
-            ("compiler", &self.compiler),
-            ("module", &module),
-        ])
+        sha::key(&[("recipe", VERSION), ("config", &config), ("compiler", &self.compiler)])
     }
 }
 

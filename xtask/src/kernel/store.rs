@@ -43,6 +43,9 @@ pub struct Manifest {
     pub unknown_symbols: Vec<String>,
     /// What went wrong without being an error.
     pub warnings: Vec<String>,
+    /// Modules of this project that could not be built for it, and why.
+    #[serde(default)]
+    pub missing_modules: BTreeMap<String, String>,
     /// When it was built, seconds since 1970.
     pub built: u64,
     /// Every file, relative to the entry.

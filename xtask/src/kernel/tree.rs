@@ -22,7 +22,7 @@ use crate::kernel::make::{self, BUILD_BYTES, Make};
 use crate::kernel::recipe::Recipe;
 use crate::kernel::snapshot::{Change, Snapshot};
 use crate::kernel::store::{self, Manifest};
-use crate::kernel::{Kernel, absolute, build, mirror, selftest, sha};
+use crate::kernel::{Kernel, absolute, build, mirror, modules, sha};
 use crate::progress::Progress;
 
 /// The folder whose modules can be made alone.
@@ -76,7 +76,12 @@ pub fn obtain(dir: &Utf8Path, cache: &Cache, progress: &Progress) -> anyhow::Res
     fs_err::create_dir_all(&home)?;
     fs_err::write(home.join("path"), tree.as_str())?;
     let mirrored = mirror::needed(&tree);
-    let fingerprint = format!("{} mirrored={mirrored} ccache={}", recipe.fingerprint(), recipe.ccache);
+    let fingerprint = format!(
+        "{} modules={} mirrored={mirrored} ccache={}",
+        recipe.fingerprint(),
+        modules::fingerprint(),
+        recipe.ccache
+    );
     Build { tree, home, recipe, fingerprint, cache, progress }.run(mirrored)
 }
 
@@ -207,17 +212,12 @@ impl Build<'_> {
     fn full(&self, make: &Make<'_>, unknown: &[String]) -> anyhow::Result<Kernel> {
         build::compile(make, self.progress)?;
         let mut manifest = self.manifest(make.release()?, unknown);
-        let module = match selftest::build(make) {
-            Ok(module) => Some(module),
-            Err(error) => {
-                manifest
-                    .warnings
-                    .push(format!("the module {} does not build for this tree: {error:#}", selftest::NAME));
-                None
-            }
-        };
+        let modules = modules::build_what_builds(make)?;
+        let warning = |(name, why): (&String, &String)| format!("the module {name} {why}");
+        manifest.warnings.extend(modules.missing.iter().map(warning));
+        manifest.missing_modules.clone_from(&modules.missing);
         let scratch = self.cache.scratch("kernel-")?;
-        build::install(make, module.as_ref(), utf8(scratch.path())?)?;
+        build::install(make, &modules, utf8(scratch.path())?)?;
         self.publish(scratch, manifest)
     }
 
@@ -256,6 +256,7 @@ impl Build<'_> {
         make::depmod(place, release)?;
         let mut manifest = self.manifest(release.to_owned(), &last.manifest.unknown_symbols);
         manifest.warnings.clone_from(&last.manifest.warnings);
+        manifest.missing_modules.clone_from(&last.manifest.missing_modules);
         let kernel = self.publish(scratch, manifest)?;
         step.done(format!("{} modules", modules.len()));
         Ok(kernel)

@@ -140,7 +140,12 @@ pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -
     host::ensure_ready(needs(&source, cache)?, yes, progress)?;
     let kernel = kernel::obtain(&source, cache, progress)?;
     let modules = kernel.modules();
-    let parts = image::Parts { release: kernel.release(), modules: &modules, builtin_ok: true };
+    let parts = image::Parts {
+        release: kernel.release(),
+        modules: &modules,
+        builtin_ok: true,
+        missing: kernel.missing_modules(),
+    };
     let image = image::obtain(&parts, cache, progress)?;
     let accelerator = host::choose(choice.accel, Some(&kernel.bzimage()), cache, progress)?;
     let spec = Spec {
