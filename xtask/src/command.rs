@@ -64,6 +64,7 @@ pub struct Tool {
     args: Vec<OsString>,
     cwd: Option<Utf8PathBuf>,
     env: Vec<(OsString, OsString)>,
+    removed: Vec<OsString>,
     log: Option<Utf8PathBuf>,
 }
 
@@ -77,7 +78,7 @@ pub struct Output {
 impl Tool {
     /// A command line that starts with `program`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: vec![], cwd: None, env: vec![], log: None }
+        Self { program: program.into(), args: vec![], cwd: None, env: vec![], removed: vec![], log: None }
     }
 
     /// One more argument.
@@ -108,6 +109,13 @@ impl Tool {
         self
     }
 
+    /// An environment variable that it must not inherit.
+    #[must_use]
+    pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
+        self.removed.push(key.into());
+        self
+    }
+
     /// A file that gets the whole output (standard output and standard error), appended.
     #[must_use]
     pub fn log(mut self, file: impl AsRef<Utf8Path>) -> Self {
@@ -126,6 +134,9 @@ impl Tool {
 
     fn expression(&self) -> duct::Expression {
         let mut cmd = duct::cmd(&self.program, &self.args);
+        for key in &self.removed {
+            cmd = cmd.env_remove(key);
+        }
         for (key, value) in &self.env {
             cmd = cmd.env(key, value);
         }

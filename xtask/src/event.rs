@@ -165,6 +165,12 @@ pub struct KernelFacts {
     pub source: String,
     /// `stock`, `baseline`, `pushback`; `as is` for trees and prebuilt kernels.
     pub variant: String,
+    /// Whether it carries the hooks of the series `observe`.
+    #[serde(default)]
+    pub observe: bool,
+    /// Which checkers it carries: `plain`, `lock`, `kasan`, `kcsan`; `as is` for prebuilt kernels.
+    #[serde(default)]
+    pub flavour: String,
     /// Kernel release (`uname -r`).
     pub release: String,
     /// Key in the store.
@@ -172,6 +178,18 @@ pub struct KernelFacts {
     /// Symbols that were asked for and that this tree does not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_symbols: Vec<String>,
+}
+
+impl KernelFacts {
+    /// What was done to the source, in words: `pushback, observed, kasan`.
+    pub fn treatment(&self) -> String {
+        let observed = if self.observe { "observed" } else { "" };
+        let words = [self.variant.as_str(), observed, self.flavour.as_str()];
+        let mut words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        // A prebuilt kernel is "as is" in every respect.
+        words.dedup();
+        words.join(", ")
+    }
 }
 
 /// The host, as told in results.json.

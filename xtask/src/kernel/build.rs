@@ -8,35 +8,19 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 
 use crate::cache::Cache;
-use crate::exit::{Code, coded};
-use crate::kernel::bases::{self, Base};
+use crate::kernel::bases::Base;
 use crate::kernel::fetch::{self, Package};
 use crate::kernel::make::{self, BUILD_BYTES, Make};
 use crate::kernel::modules::{self, Built};
 use crate::kernel::recipe::Recipe;
+use crate::kernel::series::{self, Series, variant};
 use crate::kernel::store::{self, Manifest};
-use crate::kernel::{Kernel, Variant, config, sha};
+use crate::kernel::{Flavour, Kernel, Variant, config, sha};
 use crate::progress::Progress;
 
 /// Lines that a build from scratch prints: 1,939 for 6.12 and this configuration; the last build's count is better
 /// and is used when there is one.
 pub const EXPECTED_LINES: u64 = 1950;
-
-/// The kernel of a base.
-pub fn obtain(name: &str, variant: Variant, cache: &Cache, progress: &Progress) -> anyhow::Result<Kernel> {
-    let base = bases::find(name)?;
-    if variant != Variant::Stock {
-        return Err(coded(
-            Code::Usage,
-            format!(
-                "base {name} has no variant `{}`: kernel-patches/{name}/{} does not exist (hint: --variant stock)",
-                variant.name(),
-                variant.name()
-            ),
-        ));
-    }
-    Workshop::open(base, cache, progress)?.stock()
-}
 
 /// A base at work: what all of its kernels have in common.
 pub struct Workshop<'a> {
@@ -51,8 +35,13 @@ pub struct Workshop<'a> {
 
 impl<'a> Workshop<'a> {
     /// Finds out what would be built; downloads and builds nothing.
-    pub fn open(base: &'static Base, cache: &'a Cache, progress: &'a Progress) -> anyhow::Result<Self> {
-        let recipe = Recipe::of_this_host()?;
+    pub fn open(
+        base: &'static Base,
+        flavour: Flavour,
+        cache: &'a Cache,
+        progress: &'a Progress,
+    ) -> anyhow::Result<Self> {
+        let recipe = Recipe::of_this_host(flavour)?;
         let package = fetch::package(base, cache)?;
         let build_id = sha::key(&[("source", &package.sha256), ("recipe", &recipe.fingerprint())]);
         Ok(Self { base, package, recipe, build_id, cache, progress })
@@ -78,10 +67,35 @@ impl<'a> Workshop<'a> {
         store::publish(self.cache, scratch, self.manifest(id, make.release()?))
     }
 
+    /// The base with patches.
+    pub fn variant(&self, variant: Variant, observe: bool, stack: &[Series]) -> anyhow::Result<Kernel> {
+        let patches = series::fingerprint(stack);
+        let modules = modules::fingerprint();
+        let id = sha::key(&[("build", &self.build_id), ("modules", &modules), ("patches", &patches)]);
+        let _lock = self.cache.lock(&format!("kernel-{id}"), self.progress)?;
+        if let Some(kernel) = store::open(self.cache, &id, self.progress)? {
+            return Ok(kernel);
+        }
+        let base = self.stock()?;
+        let what = describe(self.base.name, variant.name(), observe, self.recipe.flavour);
+        let step = self.progress.step(format!("build {what}"));
+        let source = fetch::source(self.base, &self.package, self.cache, self.progress)?;
+        let _lock = self.cache.lock(&format!("build-{}", self.build_id), self.progress)?;
+        let make = self.make(&source)?.called(what);
+        // Always the same path: objects that another variant has, too, come out of ccache.
+        let repo = variant::make_modules(&make.home.join("variant"), self.base.name, stack, &make)?;
+        let scratch = self.cache.scratch("kernel-")?;
+        variant::assemble(&repo, &base, Utf8Path::from_path(scratch.path()).context("path of the cache")?)?;
+        let manifest = variant::manifest(&base, id, variant.name(), observe, stack);
+        let kernel = store::publish(self.cache, scratch, manifest)?;
+        step.done(format!("{} patches", kernel.manifest.patches.len()));
+        Ok(kernel)
+    }
+
     /// The build folder is kept: a build resumes after an interruption, and variants are built over it.
     fn make<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
         let home = self.cache.path("builds").join(&self.build_id);
-        let what = format!("base {} stock", self.base.name);
+        let what = describe(self.base.name, Variant::Stock.name(), false, self.recipe.flavour);
         Make::new(source, home, &self.recipe, &what, self.cache)
     }
 
@@ -90,12 +104,19 @@ impl<'a> Workshop<'a> {
             id,
             source: format!("base {}", self.base.name),
             variant: Variant::Stock.name().to_owned(),
+            flavour: self.recipe.flavour.name().to_owned(),
             release,
             origin: self.package.origin(),
             compiler: self.recipe.compiler.clone(),
             ..Manifest::default()
         }
     }
+}
+
+/// A kernel in words: `base 6.12 pushback observed kasan`.
+fn describe(base: &str, variant: &str, observe: bool, flavour: Flavour) -> String {
+    let observed = if observe { " observed" } else { "" };
+    format!("base {base} {variant}{observed} {}", flavour.name())
 }
 
 /// Kernel image and modules, with a percentage; remembers how many lines that took.
@@ -132,19 +153,4 @@ pub fn defined_symbols<'a>(
         config::defined_in(&String::from_utf8_lossy(&text), &mut symbols);
     }
     Ok(symbols)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exit::code_of;
-
-    #[test]
-    fn a_variant_without_patches_is_a_usage_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(Utf8Path::from_path(dir.path()).unwrap()).unwrap();
-        let error = obtain("6.12", Variant::Pushback, &cache, &Progress::silent()).unwrap_err();
-        assert_eq!(code_of(&error), Code::Usage);
-        insta::assert_snapshot!(error, @"base 6.12 has no variant `pushback`: kernel-patches/6.12/pushback does not exist (hint: --variant stock)");
-    }
 }

@@ -7,12 +7,14 @@ mod build;
 mod config;
 mod embedded;
 mod fetch;
+mod flavour;
 mod make;
 mod mirror;
 mod modules;
 mod prebuilt;
 mod prune;
 mod recipe;
+mod series;
 mod sha;
 mod snapshot;
 mod store;
@@ -31,6 +33,7 @@ use crate::progress::Progress;
 pub use bases::names as base_names;
 pub use config::Config;
 pub use fetch::{fetch, to_download};
+pub use flavour::Flavour;
 pub use prune::prune;
 pub use store::{Entry, Manifest, list};
 
@@ -65,9 +68,18 @@ pub enum Source {
         base: String,
         /// What is done to it.
         variant: Variant,
+        /// Whether the hooks of the series `observe` go on top.
+        observe: bool,
+        /// Which checkers it carries.
+        flavour: Flavour,
     },
     /// An unpacked source or a checkout; tested as it is, never written to.
-    Tree(Utf8PathBuf),
+    Tree {
+        /// Where it is.
+        dir: Utf8PathBuf,
+        /// Which checkers its kernel carries.
+        flavour: Flavour,
+    },
     /// Somebody else built it.
     Prebuilt {
         /// The kernel image.
@@ -129,6 +141,8 @@ impl Kernel {
         event::KernelFacts {
             source: self.manifest.source.clone(),
             variant: self.manifest.variant.clone(),
+            observe: self.manifest.observe,
+            flavour: self.manifest.flavour.clone(),
             release: self.manifest.release.clone(),
             id: self.manifest.id.clone(),
             unknown_symbols: self.manifest.unknown_symbols.clone(),
@@ -139,10 +153,20 @@ impl Kernel {
 /// Makes sure that the kernel is there: taken from the store if it can be, else built.
 pub fn obtain(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Result<Kernel> {
     match source {
-        Source::Base { base, variant } => build::obtain(base, *variant, cache, progress),
-        Source::Tree(dir) => tree::obtain(dir, cache, progress),
+        Source::Base { base, variant, observe, flavour } => {
+            let base = bases::find(base)?;
+            let stack = series::stack(base.name, *variant, *observe)?;
+            let workshop = build::Workshop::open(base, *flavour, cache, progress)?;
+            if stack.is_empty() { workshop.stock() } else { workshop.variant(*variant, *observe, &stack) }
+        }
+        Source::Tree { dir, flavour } => tree::obtain(dir, *flavour, cache, progress),
         Source::Prebuilt { bzimage, modules } => prebuilt::open(bzimage, modules),
     }
+}
+
+/// Whether a base can carry the hooks of the series `observe`.
+pub fn can_be_observed(base: &str) -> bool {
+    series::has(base, series::OBSERVE)
 }
 
 /// The unpacked source of a base, for who wants a tree of his own; never to be written to.

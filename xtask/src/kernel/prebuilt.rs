@@ -45,6 +45,7 @@ pub fn open(bzimage: &Utf8Path, modules: &Utf8Path) -> anyhow::Result<Kernel> {
         id: sha::bytes(&image)[..16].to_owned(),
         source: format!("prebuilt {bzimage}"),
         variant: "as is".to_owned(),
+        flavour: "as is".to_owned(),
         release: version,
         origin: format!("modules {modules}"),
         ..Manifest::default()

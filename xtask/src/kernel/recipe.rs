@@ -7,14 +7,11 @@ use camino::Utf8PathBuf;
 use crate::command::Tool;
 use crate::exit::{Code, coded};
 use crate::kernel::config::Config;
+use crate::kernel::flavour::Flavour;
 use crate::kernel::sha;
 
 /// Counts up when `make`'s arguments or the way of installing change in a way that changes the result.
 const VERSION: &str = "1";
-
-const FEATURE: &str = include_str!("../../../kernel-patches/config/feature.config");
-const DEBUG: &str = include_str!("../../../kernel-patches/config/debug.config");
-const LOCK: &str = include_str!("../../../kernel-patches/config/flavour-lock.config");
 
 /// Programs without which no kernel is built, with what they are for.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -32,6 +29,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 pub struct Recipe {
     /// What is asked for.
     pub config: Config,
+    /// Which checkers that has.
+    pub flavour: Flavour,
     /// First line of `gcc --version` and of `ld --version`.
     pub compiler: String,
     /// Whether ccache was found.
@@ -40,7 +39,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// Looks at the host; an error (exit code 128) names everything that is missing.
-    pub fn of_this_host() -> anyhow::Result<Self> {
+    pub fn of_this_host(flavour: Flavour) -> anyhow::Result<Self> {
         let missing: Vec<_> = PROGRAMS
             .iter()
             .filter(|(program, _)| which(program).is_none())
@@ -64,12 +63,8 @@ impl Recipe {
         })?;
         let compression =
             if which("lz4").is_some() { "CONFIG_KERNEL_LZ4=y\n" } else { "CONFIG_KERNEL_GZIP=y\n" };
-        let fragments = [
-            ("feature.config", FEATURE),
-            ("debug.config", DEBUG),
-            ("flavour-lock.config", LOCK),
-            ("compression", compression),
-        ];
+        let mut fragments = flavour.fragments();
+        fragments.push(("compression", compression));
         let fragments =
             fragments.iter().map(|(name, text)| Config::parse(text, name)).collect::<Result<Vec<_>, _>>()?;
         let first_line = |program: &str| -> anyhow::Result<String> {
@@ -78,6 +73,7 @@ impl Recipe {
         };
         Ok(Self {
             config: Config::merge(fragments)?,
+            flavour,
             compiler: format!("{}; {}", first_line("gcc")?, first_line("ld")?),
             ccache: which("ccache").is_some(),
         })
@@ -98,31 +94,4 @@ pub fn path_with_sbin() -> String {
 /// Where a program is.
 pub fn which(program: &str) -> Option<Utf8PathBuf> {
     path_with_sbin().split(':').map(|dir| Utf8PathBuf::from(dir).join(program)).find(|file| file.is_file())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shipped_fragments_agree_and_ask_for_what_the_harness_needs() {
-        let fragments = [FEATURE, DEBUG, LOCK].map(|text| Config::parse(text, "shipped").unwrap());
-        let merged = Config::merge(fragments).unwrap();
-        for symbol in [
-            "BLK_DEBUG_FS",
-            "DEBUG_FS",
-            "MAGIC_SYSRQ_SERIAL",
-            "IO_URING",
-            "SYSVIPC",
-            "PROVE_LOCKING",
-            "DETECT_HUNG_TASK",
-        ] {
-            assert!(merged.enabled(symbol), "{symbol}");
-        }
-        let rendered = merged.render();
-        for module in ["BLK_DEV_DM", "DM_MULTIPATH", "SCSI_DEBUG"] {
-            assert!(rendered.contains(&format!("CONFIG_{module}=m\n")), "{module} must be a module");
-        }
-        assert!(rendered.contains("# CONFIG_SLUB_TINY is not set\n"));
-    }
 }

@@ -16,6 +16,7 @@ use walkdir::WalkDir;
 
 use crate::cache::Cache;
 use crate::kernel::config::Config;
+use crate::kernel::series::Applied;
 use crate::kernel::{Kernel, sha};
 use crate::progress::Progress;
 
@@ -33,6 +34,15 @@ pub struct Manifest {
     pub source: String,
     /// `stock`, `baseline`, `pushback`; `as is` for what is not a base.
     pub variant: String,
+    /// Whether the hooks of the series `observe` are in.
+    #[serde(default)]
+    pub observe: bool,
+    /// What was applied to the base, in order.
+    #[serde(default)]
+    pub patches: Vec<Applied>,
+    /// `plain`, `lock`, `kasan`, `kcsan`; `as is` for what was not built here.
+    #[serde(default)]
+    pub flavour: String,
     /// `uname -r`.
     pub release: String,
     /// More about the source: package, version and checksum.
@@ -181,6 +191,10 @@ pub struct Entry {
     pub source: String,
     /// Its variant.
     pub variant: String,
+    /// Whether it carries the hooks.
+    pub observe: bool,
+    /// Its flavour.
+    pub flavour: String,
     /// `uname -r`.
     pub release: String,
     /// Bytes.
@@ -209,6 +223,8 @@ pub fn list(cache: &Cache) -> anyhow::Result<Vec<Entry>> {
         entries.push(Entry {
             source: manifest.source,
             variant: manifest.variant,
+            observe: manifest.observe,
+            flavour: manifest.flavour,
             release: manifest.release,
             size: manifest.files.values().map(|fact| fact.size).sum(),
             age: since(SystemTime::UNIX_EPOCH + Duration::from_secs(manifest.built)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A kernel tree that is not ours: built incrementally out of tree, never written to. Its build folder stays in
-//! the cache, keyed by the tree's path; the result goes to the store under a key of what came out.
+//! the cache, keyed by the tree's path and the flavour; the result goes to the store under a key of what came out.
 //!
 //! Make alone needs 6 s to find that nothing changed. So we look ourselves: a snapshot of the tree (see
 //! [`Snapshot`]) says what changed since the last successful build.
@@ -22,7 +22,7 @@ use crate::kernel::make::{self, BUILD_BYTES, Make};
 use crate::kernel::recipe::Recipe;
 use crate::kernel::snapshot::{Change, Snapshot};
 use crate::kernel::store::{self, Manifest};
-use crate::kernel::{Kernel, absolute, build, mirror, modules, sha};
+use crate::kernel::{Flavour, Kernel, absolute, build, mirror, modules, sha};
 use crate::progress::Progress;
 
 /// The folder whose modules can be made alone.
@@ -67,10 +67,15 @@ struct Build<'a> {
 }
 
 /// The kernel of a tree.
-pub fn obtain(dir: &Utf8Path, cache: &Cache, progress: &Progress) -> anyhow::Result<Kernel> {
+pub fn obtain(
+    dir: &Utf8Path,
+    flavour: Flavour,
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<Kernel> {
     let tree = checked(dir)?;
-    let recipe = Recipe::of_this_host()?;
-    let key = sha::key(&[("tree", tree.as_str())]);
+    let recipe = Recipe::of_this_host(flavour)?;
+    let key = sha::key(&[("tree", tree.as_str()), ("flavour", flavour.name())]);
     let _lock = cache.lock(&format!("tree-{key}"), progress)?;
     let home = cache.path("trees").join(key);
     fs_err::create_dir_all(&home)?;
@@ -266,6 +271,7 @@ impl Build<'_> {
         Manifest {
             source: format!("tree {}", self.tree),
             variant: "as is".to_owned(),
+            flavour: self.recipe.flavour.name().to_owned(),
             release,
             origin: self.tree.to_string(),
             compiler: self.recipe.compiler.clone(),

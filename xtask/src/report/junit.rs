@@ -21,6 +21,8 @@ pub fn render(results: &Results) -> anyhow::Result<String> {
         for (what, value) in [
             ("kernel.source", &results.kernel.source),
             ("kernel.variant", &results.kernel.variant),
+            ("kernel.observe", &results.kernel.observe.to_string()),
+            ("kernel.flavour", &results.kernel.flavour),
             ("kernel.release", &results.kernel.release),
             ("kernel.id", &results.kernel.id),
         ] {

@@ -21,9 +21,13 @@ pub fn render(results: &Results) -> String {
     let groups = groups(&results.cases);
     let mut out = format!("KTAP version 1\n1..{}\n", groups.len());
     let kernel = &results.kernel;
-    for (what, value) in
-        [("kernel", &kernel.release), ("source", &kernel.source), ("variant", &kernel.variant)]
-    {
+    for (what, value) in [
+        ("kernel", &kernel.release),
+        ("source", &kernel.source),
+        ("variant", &kernel.variant),
+        ("observe", &kernel.observe.to_string()),
+        ("flavour", &kernel.flavour),
+    ] {
         let _ = writeln!(out, "# {what}: {}", plain(value));
     }
     for (number, group) in (1..).zip(&groups) {

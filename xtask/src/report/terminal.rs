@@ -38,7 +38,7 @@ pub fn summary(results: &Results, run_folder: &Utf8Path, colours: bool) -> Strin
 
 fn head(out: &mut String, results: &Results) {
     let (kernel, host) = (&results.kernel, &results.host);
-    let _ = writeln!(out, "kernel  {} ({}), {}", kernel.release, kernel.source, kernel.variant);
+    let _ = writeln!(out, "kernel  {} ({}), {}", kernel.release, kernel.source, kernel.treatment());
     let _ = writeln!(
         out,
         "host    {}, {} ({}), {} CPUs, {} MiB",

@@ -34,6 +34,8 @@ fn started(planned: &[&str]) -> Event {
         variant: "stock".into(),
         release: String::new(),
         id: "0123abcd".into(),
+        observe: true,
+        flavour: "lock".into(),
         unknown_symbols: vec!["DM_PUSHBACK_OBSERVE".into()],
     };
     let host = HostFacts {

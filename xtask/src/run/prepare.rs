@@ -11,7 +11,7 @@ use crate::event::{HostFacts, KernelFacts};
 use crate::exit::{Code, coded};
 use crate::host::{self, Needs, Want};
 use crate::image::{self, Image};
-use crate::kernel::{self, Kernel, Source, Variant};
+use crate::kernel::{self, Flavour, Kernel, Source, Variant};
 use crate::progress::Progress;
 use crate::vm::argv::{self, Spec};
 
@@ -27,6 +27,12 @@ pub struct Choice {
     /// What is done to the base [default: stock]
     #[arg(long, value_enum, conflicts_with_all = ["tree", "kernel"])]
     pub variant: Option<Variant>,
+    /// Leave out the tracepoints, counters and faults that a base's kernel is observed with
+    #[arg(long, conflicts_with_all = ["tree", "kernel"])]
+    pub no_observe: bool,
+    /// Which checkers the kernel carries [default: lock]
+    #[arg(long, value_enum, conflicts_with = "kernel")]
+    pub flavour: Option<Flavour>,
     /// Any kernel source: a checkout or an unpacked archive; tested as it is, never written to
     #[arg(long, value_name = "DIR", conflicts_with = "kernel")]
     pub tree: Option<Utf8PathBuf>,
@@ -78,12 +84,14 @@ impl Choice {
         let pairs = [
             ("--base", self.base.clone()),
             ("--variant", variant),
+            ("--flavour", self.flavour.map(|flavour| as_option(&flavour))),
             ("--tree", absolute(&self.tree)),
             ("--kernel", absolute(&self.kernel)),
             ("--modules", absolute(&self.modules)),
             ("--accel", (self.accel != Want::Auto).then(|| as_option(&self.accel))),
         ];
-        pairs.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+        let pairs = pairs.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten();
+        pairs.chain(self.no_observe.then(|| "--no-observe".to_owned())).collect()
     }
 
     /// Reads the options back.
@@ -93,15 +101,17 @@ impl Choice {
 
     /// Which kernel.
     pub fn source(&self) -> anyhow::Result<Source> {
+        let flavour = self.flavour.unwrap_or_default();
         Ok(match (&self.tree, &self.kernel, &self.modules) {
-            (Some(tree), ..) => Source::Tree(tree.clone()),
+            (Some(tree), ..) => Source::Tree { dir: tree.clone(), flavour },
             (None, Some(bzimage), Some(modules)) => {
                 Source::Prebuilt { bzimage: bzimage.clone(), modules: modules.clone() }
             }
-            (None, None, None) => Source::Base {
-                base: self.base.clone().unwrap_or_else(|| kernel::base_names()[0].to_owned()),
-                variant: self.variant.unwrap_or(Variant::Stock),
-            },
+            (None, None, None) => {
+                let base = self.base.clone().unwrap_or_else(|| kernel::base_names()[0].to_owned());
+                let observe = !self.no_observe && kernel::can_be_observed(&base);
+                Source::Base { base, variant: self.variant.unwrap_or(Variant::Stock), observe, flavour }
+            }
             _ => return Err(coded(Code::Usage, "--kernel BZIMAGE and --modules DIR go together")),
         })
     }
@@ -129,7 +139,7 @@ impl Prepared {
 fn needs(source: &Source, cache: &Cache) -> anyhow::Result<Needs<'static>> {
     Ok(match source {
         Source::Base { base, .. } => Needs::Base { download: kernel::to_download(base, cache)? },
-        Source::Tree(_) => Needs::Tree,
+        Source::Tree { .. } => Needs::Tree,
         Source::Prebuilt { .. } => Needs::Prebuilt,
     })
 }
@@ -194,11 +204,16 @@ mod tests {
         let choice = Choice {
             base: Some("6.1".into()),
             variant: Some(Variant::Stock),
+            flavour: Some(Flavour::Kasan),
+            no_observe: true,
             accel: Want::Tcg,
             ..Choice::default()
         };
         let options = choice.options();
-        assert_eq!(options, ["--base", "6.1", "--variant", "stock", "--accel", "tcg"]);
+        assert_eq!(
+            options,
+            ["--base", "6.1", "--variant", "stock", "--flavour", "kasan", "--accel", "tcg", "--no-observe"]
+        );
         assert_eq!(Choice::replay(&options).unwrap().options(), options);
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
 use crate::exit::Code;
-use crate::kernel::{self, Entry, Source, Variant};
+use crate::kernel::{self, Entry, Flavour, Source, Variant};
 use crate::progress::Progress;
 
 /// The verb's options.
@@ -54,6 +54,12 @@ struct Build {
     /// What is done to the base
     #[arg(long, value_enum, default_value = "stock", conflicts_with_all = ["tree", "kernel"])]
     variant: Variant,
+    /// Put the tracepoints, counters and faults on top, with which `test` observes
+    #[arg(long, conflicts_with_all = ["tree", "kernel"])]
+    observe: bool,
+    /// Which checkers the kernel carries
+    #[arg(long, value_enum, default_value_t, conflicts_with = "kernel")]
+    flavour: Flavour,
     /// A kernel source: unpacked or a checkout; never written to
     #[arg(long, value_name = "DIR", conflicts_with = "kernel")]
     tree: Option<Utf8PathBuf>,
@@ -68,11 +74,16 @@ struct Build {
 impl Build {
     fn source(&self) -> Source {
         match (&self.tree, &self.kernel, &self.modules) {
-            (Some(tree), _, _) => Source::Tree(tree.clone()),
+            (Some(tree), _, _) => Source::Tree { dir: tree.clone(), flavour: self.flavour },
             (None, Some(bzimage), Some(modules)) => {
                 Source::Prebuilt { bzimage: bzimage.clone(), modules: modules.clone() }
             }
-            _ => Source::Base { base: self.base.clone(), variant: self.variant },
+            _ => Source::Base {
+                base: self.base.clone(),
+                variant: self.variant,
+                observe: self.observe,
+                flavour: self.flavour,
+            },
         }
     }
 }
@@ -92,10 +103,10 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         Action::Build(build) => {
             let kernel = kernel::obtain(&build.source(), &cache, &progress)?;
             progress.line(&format!(
-                "kernel {} ({}, {})",
+                "kernel {} ({}): {}",
                 kernel.release(),
                 kernel.manifest.source,
-                kernel.manifest.variant
+                kernel.facts().treatment()
             ));
             writeln!(out, "{}", kernel.dir)?;
         }
@@ -133,21 +144,24 @@ fn table(entries: &[Entry]) -> String {
     if entries.is_empty() {
         return "no kernels in the store (hint: `cargo xtask kernel build`)\n".to_owned();
     }
-    let mut rows = vec![["id", "source", "variant", "release", "size", "age"].map(String::from)];
+    let mut rows =
+        vec![["id", "source", "variant", "hooks", "flavour", "release", "size", "age"].map(String::from)];
     rows.extend(entries.iter().map(|entry| {
         let size = megabytes(entry.size);
         [
             entry.id.clone(),
             entry.source.clone(),
             entry.variant.clone(),
+            if entry.observe { "observed" } else { "" }.to_owned(),
+            entry.flavour.clone(),
             entry.release.clone(),
             size,
             age(entry.age),
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..6).map(width).collect();
-    let line = |row: &[String; 6]| {
+    let widths: Vec<_> = (0..8).map(width).collect();
+    let line = |row: &[String; 8]| {
         let cells: Vec<_> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
         format!("{}\n", cells.join("  ").trim_end())
@@ -177,6 +191,8 @@ mod tests {
             id: id.into(),
             source: source.into(),
             variant: variant.into(),
+            observe: variant == "stock",
+            flavour: "lock".into(),
             release: "6.12.117".into(),
             size,
             age,
@@ -187,9 +203,9 @@ mod tests {
             entry("fedcba9876543210", "tree /home/me/linux", "as is", 19_000_000, 200_000),
         ];
         insta::assert_snapshot!(table(&entries), @r"
-        id                source               variant  release   size     age
-        0123456789abcdef  base 6.12            stock    6.12.117  21.3 MB  1h 2m
-        fedcba9876543210  tree /home/me/linux  as is    6.12.117  19.0 MB  2days 7h
+        id                source               variant  hooks     flavour  release   size     age
+        0123456789abcdef  base 6.12            stock    observed  lock     6.12.117  21.3 MB  1h 2m
+        fedcba9876543210  tree /home/me/linux  as is              lock     6.12.117  19.0 MB  2days 7h
         ");
         insta::assert_snapshot!(table(&[]), @"no kernels in the store (hint: `cargo xtask kernel build`)");
     }

@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Isolate::Run)]
     isolate: Isolate,
     /// Run again what a run folder, or the folder of one failure, holds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "base", "variant", "tree", "kernel", "modules"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules"])]
     rerun: Option<Utf8PathBuf>,
 }
 

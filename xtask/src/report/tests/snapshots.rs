@@ -13,6 +13,8 @@ fn ktap() {
     # kernel: 6.12.117
     # source: base 6.12
     # variant: stock
+    # observe: true
+    # flavour: lock
       KTAP version 1
       1..2
       ok 1 scsi_debug,bio,explicit # 1.000 s
@@ -73,6 +75,8 @@ fn junit() {
             <properties>
                 <property name="kernel.source" value="base 6.12"/>
                 <property name="kernel.variant" value="stock"/>
+                <property name="kernel.observe" value="true"/>
+                <property name="kernel.flavour" value="lock"/>
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
@@ -88,6 +92,8 @@ fn junit() {
             <properties>
                 <property name="kernel.source" value="base 6.12"/>
                 <property name="kernel.variant" value="stock"/>
+                <property name="kernel.observe" value="true"/>
+                <property name="kernel.flavour" value="lock"/>
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
@@ -98,6 +104,8 @@ fn junit() {
             <properties>
                 <property name="kernel.source" value="base 6.12"/>
                 <property name="kernel.variant" value="stock"/>
+                <property name="kernel.observe" value="true"/>
+                <property name="kernel.flavour" value="lock"/>
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
@@ -119,6 +127,8 @@ fn junit() {
             <properties>
                 <property name="kernel.source" value="base 6.12"/>
                 <property name="kernel.variant" value="stock"/>
+                <property name="kernel.observe" value="true"/>
+                <property name="kernel.flavour" value="lock"/>
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
@@ -133,6 +143,8 @@ fn junit() {
             <properties>
                 <property name="kernel.source" value="base 6.12"/>
                 <property name="kernel.variant" value="stock"/>
+                <property name="kernel.observe" value="true"/>
+                <property name="kernel.flavour" value="lock"/>
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
@@ -160,6 +172,8 @@ fn json() {
       "kernel": {
         "source": "base 6.12",
         "variant": "stock",
+        "observe": true,
+        "flavour": "lock",
         "release": "6.12.117",
         "id": "0123abcd",
         "unknown_symbols": [
@@ -247,7 +261,7 @@ fn json() {
 fn terminal_summary() {
     let text = terminal::summary(&fold(&every_outcome()), Utf8Path::new("out/2026-01-02 run"), false);
     insta::assert_snapshot!(text, @r#"
-    kernel  6.12.117 (base 6.12), stock
+    kernel  6.12.117 (base 6.12), stock, observed, lock
     host    QEMU emulator version 7.2.0, tcg (KVM opens but does not boot Linux), 2 CPUs, 7800 MiB
             this tree does not know DM_PUSHBACK_OBSERVE
 
