@@ -18,6 +18,7 @@
 //! only if the target had them and refused them again. blk-mq shows all this in debugfs (`CONFIG_BLK_DEBUG_FS`).
 
 mod mq;
+pub mod observe;
 mod read;
 
 use std::fmt;
