@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::condition::{IoKind, QueueMode};
 use crate::dm::DevNo;
+use crate::evidence::observe::{Counters, Observed};
 use crate::evidence::{self, Mark, Whereabouts, whereabouts};
 use crate::failure::{Failure, Outcome, ensure};
 use crate::io::{Batch, Tally};
@@ -59,6 +60,8 @@ pub(super) struct Watched {
     device: DevNo,
     queue_mode: QueueMode,
     mark: Cell<Mark>,
+    /// What the core counts, on an observed kernel, and what it had counted at the mark.
+    core: Option<(Observed, Cell<Counters>)>,
 }
 
 impl Watched {
@@ -66,7 +69,30 @@ impl Watched {
     pub(super) fn of(map: &MultipathMap) -> Self {
         let (device, queue_mode) = (map.map().device(), map.queue_mode());
         let mark = Mark { inflight: evidence::read(device, queue_mode).inflight, returned: 0 };
-        Self { name: map.map().name().to_string(), device, queue_mode, mark: Cell::new(mark) }
+        let core = Observed::of(device).map(|core| (core, Cell::default()));
+        Self { name: map.map().name().to_string(), device, queue_mode, mark: Cell::new(mark), core }
+    }
+
+    /// What the core counted since the mark.
+    fn counted(&self) -> Outcome<Option<Counters>> {
+        self.core.as_ref().map(|(core, mark)| Ok(core.counters()?.since(mark.get()))).transpose()
+    }
+
+    /// Everything is known to be in flight: what is pushed back is counted from here.
+    fn set_mark(&self, mark: Mark) -> Outcome {
+        self.mark.set(mark);
+        let Some((core, counted)) = &self.core else { return Ok(()) };
+        counted.set(core.counters()?);
+        Ok(())
+    }
+
+    /// What tells where the map's I/O is.
+    fn evidence(&self) -> &'static str {
+        match (self.queue_mode, &self.core) {
+            (QueueMode::Bio, None) => "inflight",
+            (QueueMode::Bio, Some(_)) => "inflight, the core's counter",
+            (QueueMode::Rq, _) => "blk-mq debugfs",
+        }
     }
 }
 
@@ -77,11 +103,22 @@ pub struct Io {
     watched: Vec<Watched>,
 }
 
+/// What one look saw of one map, and how many I/Os there are.
+struct Seen {
+    place: Whereabouts,
+    suspended: bool,
+    queue_mode: QueueMode,
+    counted: Option<Counters>,
+    count: u64,
+}
+
 /// What one look at all the maps saw.
 struct Look {
     tally: Tally,
     /// One for each map: where, and whether it was suspended; with what to count from next.
     maps: Vec<(Whereabouts, bool, Mark)>,
+    /// What the cores counted since the mark, one for each map; `None` without the observe series.
+    counted: Vec<Option<Counters>>,
 }
 
 impl Io {
@@ -105,39 +142,49 @@ impl Io {
         self.is_queued(QUEUED_AGAIN)
     }
 
-    /// All of it is held by the core of the suspended map, none by target or paths, none has returned.
+    /// All of it is held by the core of the suspended map, none by target or paths, none has returned. On an
+    /// observed kernel the core of a bio-based map also must have counted as many (more, if it offered some to the
+    /// target again before the suspend was complete). A request that lay on the requeue list when the queue was
+    /// stopped takes no such step, so there it is only told.
     pub fn is_pushed_back_to_the_core(&self) -> Outcome {
-        self.stays(PUSHED_BACK, |place, suspended, count| {
-            suspended && place == Whereabouts { in_core: count, ..Whereabouts::default() }
+        self.stays(PUSHED_BACK, |seen| {
+            let counted = match (seen.queue_mode, seen.counted) {
+                (QueueMode::Bio, Some(core)) => core.added >= seen.count,
+                _ => true,
+            };
+            counted
+                && seen.suspended
+                && seen.place == Whereabouts { in_core: seen.count, ..Whereabouts::default() }
         })
         .map(drop)
     }
 
     /// What is pushed back from here on is counted from this moment, when everything is known to be in flight.
     fn is_queued(&self, name: &str) -> Outcome {
-        let look = self.stays(name, |place, suspended, count| {
-            !suspended && place == Whereabouts { in_target: count, ..Whereabouts::default() }
+        let look = self.stays(name, |seen| {
+            !seen.suspended && seen.place == Whereabouts { in_target: seen.count, ..Whereabouts::default() }
         })?;
-        for (watched, (_, _, mark)) in self.watched.iter().zip(&look.maps) {
-            watched.mark.set(*mark);
-        }
-        Ok(())
+        self.watched.iter().zip(&look.maps).try_for_each(|(watched, (_, _, mark))| watched.set_mark(*mark))
     }
 
     /// Waits until every watched map has all of the I/O in the place that `is_there` knows. As soon as any I/O
     /// has returned, that can't come true any more.
-    fn stays(&self, name: &str, is_there: impl Fn(Whereabouts, bool, u64) -> bool) -> Outcome<Look> {
+    fn stays(&self, name: &str, is_there: impl Fn(&Seen) -> bool) -> Outcome<Look> {
         let look = wait_for(STEP, name, || {
-            let look = self.look();
+            let look = self.look()?;
             if !look.tally.all_pending() {
                 return Err(Failure::assertion(name, self.describe(&look)));
             }
             let count = look.tally.total as u64;
-            let everywhere =
-                look.maps.iter().all(|(place, suspended, _)| is_there(*place, *suspended, count));
+            let maps = self.watched.iter().zip(&look.maps).zip(&look.counted);
+            let everywhere = maps.into_iter().all(|((watched, (place, suspended, _)), counted)| {
+                let (queue_mode, counted) = (watched.queue_mode, *counted);
+                is_there(&Seen { place: *place, suspended: *suspended, queue_mode, counted, count })
+            });
             Ok(if everywhere { Ok(look) } else { Err(self.describe(&look)) })
         })?;
-        happened(name, &[("seen", &self.describe(&look))]);
+        let evidence = self.watched.first().map_or("", Watched::evidence);
+        happened(name, &[("seen", &self.describe(&look)), ("evidence", &evidence)]);
         Ok(look)
     }
 
@@ -155,7 +202,7 @@ impl Io {
     /// After a flush suspend: waits until each I/O has either come back or is positively in the core.
     pub fn has_failed_or_is_in_the_core(&self) -> Outcome {
         let look = wait_for(STEP, NOT_LOST, || {
-            let look = self.look();
+            let look = self.look()?;
             let pending = look.tally.pending as u64;
             let kept = |(place, ..): &(Whereabouts, bool, Mark)| {
                 *place == Whereabouts { in_core: place.in_core, ..Whereabouts::default() }
@@ -182,7 +229,7 @@ impl Io {
         ensure(tally.ok + eio == tally.total, COMES_BACK, &tally)
     }
 
-    fn look(&self) -> Look {
+    fn look(&self) -> Outcome<Look> {
         // The tally first: what returns meanwhile makes the sum of the places too small, never too big.
         let tally = self.batch.tally();
         let returned = (tally.total - tally.pending) as u64;
@@ -191,14 +238,23 @@ impl Io {
             let place = whereabouts(&now, watched.mark.get(), returned);
             (place, now.suspended, Mark { inflight: now.inflight, returned })
         });
-        Look { maps: maps.collect(), tally }
+        let maps = maps.collect();
+        Ok(Look { maps, counted: self.watched.iter().map(Watched::counted).collect::<Outcome<_>>()?, tally })
     }
 
     fn describe(&self, look: &Look) -> String {
         let mut text = look.tally.to_string();
-        for (watched, (place, suspended, _)) in self.watched.iter().zip(&look.maps) {
+        for ((watched, (place, suspended, _)), counted) in
+            self.watched.iter().zip(&look.maps).zip(&look.counted)
+        {
             let state = if *suspended { "suspended" } else { "active" };
             let _ = write!(text, "; {} ({state}): {place}", watched.name);
+            if let Some(Counters { added, refused, merged }) = counted {
+                let _ = write!(
+                    text,
+                    "; its core counted {added} pushed back, {refused} refused, {merged} merged"
+                );
+            }
         }
         text
     }
