@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A condition: one point of a case's matrix (transport × queue mode × suspend form × fault × kind of I/O).
+//! A condition: one point of a case's matrix (transport × queue mode × suspend form × fault × kind of I/O ×
+//! signal).
 //!
 //! The names printed here are stable: they stand in filters, reports and file names.
 
@@ -92,6 +93,16 @@ axis! {
     }
 }
 
+axis! {
+    /// What a signal does to a process that waits in a suspend.
+    Signal {
+        /// Its handler was installed without `SA_RESTART`: the ioctl ends with EINTR.
+        Eintr = "eintr",
+        /// Its handler was installed with `SA_RESTART`: the kernel issues the ioctl again.
+        Restart = "restart",
+    }
+}
+
 /// One point of a case's matrix. An axis that does not matter to the case is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
@@ -111,6 +122,9 @@ pub struct Condition {
     /// What is submitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io: Option<IoKind>,
+    /// What a signal does to a suspend that waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
 }
 
 impl Condition {
@@ -122,6 +136,7 @@ impl Condition {
             self.suspend.map(SuspendForm::name),
             self.fault.map(Fault::name),
             self.io.map(IoKind::name),
+            self.signal.map(Signal::name),
         ]
         .into_iter()
         .flatten()

@@ -25,6 +25,6 @@ pub mod wire;
 pub mod prelude {
     pub use crate::bench::Bench;
     pub use crate::case::{Case, Tag};
-    pub use crate::condition::{Condition, Fault, IoKind, QueueMode, SuspendForm, Transport};
+    pub use crate::condition::{Condition, Fault, IoKind, QueueMode, Signal, SuspendForm, Transport};
     pub use crate::failure::{Failure, Outcome, ensure, skip};
 }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use guest::condition::{Condition, Fault, IoKind, QueueMode, SuspendForm, Transport};
+use guest::condition::{Condition, Fault, IoKind, QueueMode, Signal, SuspendForm, Transport};
 use serde::Deserialize;
 
 /// The data.
@@ -60,6 +60,7 @@ struct Subset {
     suspend: Option<SuspendForm>,
     fault: Option<Fault>,
     io: Option<IoKind>,
+    signal: Option<Signal>,
 }
 
 impl Subset {
@@ -72,6 +73,7 @@ impl Subset {
             && holds(self.suspend, condition.suspend)
             && holds(self.fault, condition.fault)
             && holds(self.io, condition.io)
+            && holds(self.signal, condition.signal)
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the matrix of a case: the product of the axes it names, in a fixed order.
 
-use guest::condition::{Condition, Fault, IoKind, QueueMode, SuspendForm, Transport};
+use guest::condition::{Condition, Fault, IoKind, QueueMode, Signal, SuspendForm, Transport};
 
 /// A product of axes; an axis that was not named stays empty.
 #[derive(Debug, Clone)]
@@ -32,6 +32,12 @@ impl Matrix {
     #[must_use]
     pub fn ios(self, kinds: &[IoKind]) -> Self {
         self.times(kinds, |condition, kind| Condition { io: Some(kind), ..condition })
+    }
+
+    /// Times what a signal does to a suspend that waits.
+    #[must_use]
+    pub fn signals(self, signals: &[Signal]) -> Self {
+        self.times(signals, |condition, signal| Condition { signal: Some(signal), ..condition })
     }
 
     /// These conditions and those of another matrix.

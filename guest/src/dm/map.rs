@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::ioctl;
 use super::tool::{Ahead, Answer, Call};
 use super::{DevNo, DmName, Info, MultipathStatus, Sectors, Table};
 use crate::failure::{Failure, GuestContext, Outcome};
@@ -31,7 +32,16 @@ impl Flush {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// The same for the ioctl `DM_DEV_SUSPEND`.
+    pub(super) const fn flags(self) -> u32 {
+        match self {
+            Self::Flush => 0,
+            Self::FlushNolockfs => ioctl::SKIP_LOCKFS,
+            Self::Noflush => ioctl::NOFLUSH,
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Flush => "flush",
             Self::FlushNolockfs => "flush, nolockfs",

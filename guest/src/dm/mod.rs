@@ -6,6 +6,8 @@
 //! Not here: where I/O is ([`crate::evidence`]) and how paths are made or fail ([`crate::paths`]).
 
 pub mod info;
+pub mod interrupted;
+pub mod ioctl;
 pub mod map;
 pub mod name;
 pub mod remove;
@@ -14,6 +16,7 @@ pub mod table;
 pub mod tool;
 
 pub use info::Info;
+pub use interrupted::Suspender;
 pub use map::{Flush, Map};
 pub use name::{DevNo, DmName, Sectors};
 pub use status::{MultipathStatus, PathState};

@@ -4,7 +4,7 @@
 //! Each case pays for its clean-up, and one `dmsetup` costs 83 ms of CPU on a debug kernel under TCG (44 ms for
 //! a program linked with libc alone) where the ioctl takes some 20. And the clean-up should not depend on much.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::sync::mpsc;
 use std::thread;
@@ -12,27 +12,11 @@ use std::thread;
 use nix::errno::Errno;
 
 use super::DmName;
+use super::ioctl::{self, DmIoctl};
 use super::tool::DEADLINE;
 use crate::failure::{Failure, GuestContext as _, Outcome};
 use crate::report::happened;
 use crate::wait::scaled;
-
-/// `struct dm_ioctl` of include/uapi/linux/dm-ioctl.h.
-#[repr(C)]
-struct DmIoctl {
-    version: [u32; 3],
-    data_size: u32,
-    data_start: u32,
-    target_count: u32,
-    open_count: i32,
-    flags: u32,
-    event_nr: u32,
-    padding: u32,
-    dev: u64,
-    name: [u8; 128],
-    uuid: [u8; 129],
-    data: [u8; 7],
-}
 
 nix::ioctl_readwrite!(
     /// `DM_DEV_REMOVE` of include/uapi/linux/dm-ioctl.h.
@@ -63,48 +47,17 @@ pub fn remove(names: &[&DmName]) -> Outcome {
 }
 
 fn remove_one(name: &DmName) -> Outcome {
-    let control = File::open("/dev/mapper/control").guest("open /dev/mapper/control")?;
-    let mut request = DmIoctl {
-        version: [4, 0, 0],
-        data_size: size_of::<DmIoctl>().try_into().guest("size a dm ioctl")?,
-        data_start: 0,
-        target_count: 0,
-        open_count: 0,
-        flags: 0,
-        event_nr: 0,
-        padding: 0,
-        dev: 0,
-        name: [0; 128],
-        uuid: [0; 129],
-        data: [0; 7],
-    };
-    // A DmName has at most 127 bytes, so a zero follows.
-    for (place, byte) in request.name.iter_mut().zip(name.as_str().bytes()) {
-        *place = byte;
-    }
+    let control = ioctl::control()?;
+    let mut request = DmIoctl::of(name, 0);
     // SAFETY: the kernel reads and writes `data_size` bytes of `request`, which lives until the call returns.
     match unsafe { dm_dev_remove(control.as_raw_fd(), &raw mut request) } {
         Ok(_) | Err(Errno::ENXIO) => {}
         Err(errno) => {
-            let seen = format!("DM_DEV_REMOVE of {name}: {errno}, open count {}", request.open_count);
+            let seen = format!("DM_DEV_REMOVE of {name}: {errno}, open count {}", request.open_count());
             return Err(Failure::assertion("remove succeeds", seen));
         }
     }
     // Without udev it was dmsetup that made the node.
     let _already_gone = fs::remove_file(format!("/dev/mapper/{name}"));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the kernel's `sizeof(struct dm_ioctl)` is on 64 bits; it refuses a smaller `data_size`.
-    #[test]
-    fn the_layout_is_the_kernels() {
-        assert_eq!(size_of::<DmIoctl>(), 312);
-        assert_eq!(std::mem::offset_of!(DmIoctl, dev), 40);
-        assert_eq!(std::mem::offset_of!(DmIoctl, name), 48);
-        assert_eq!(std::mem::offset_of!(DmIoctl, uuid), 176);
-    }
 }

@@ -189,7 +189,7 @@ impl std::fmt::Display for Call<'_> {
 }
 
 /// State and place in the kernel of a process.
-fn whereabouts(pid: u32) -> String {
+pub(super) fn whereabouts(pid: impl std::fmt::Display) -> String {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let status = read("status");
     let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or("unknown").trim();
