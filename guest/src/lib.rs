@@ -5,6 +5,7 @@
 //! The catalogue of cases is the crate `tests`; this crate knows how to run one case, not which cases exist.
 
 pub mod agent;
+pub mod assertions;
 pub mod bench;
 pub mod case;
 pub mod condition;

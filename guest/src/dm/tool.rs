@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::assertions::{returns, succeeds};
 use crate::failure::{Failure, GuestContext, Outcome};
 use crate::wait::{scaled, wait_for};
 
@@ -68,7 +69,7 @@ impl Call<'_> {
         }
         // dmsetup adds a second line, "Command failed.".
         let said = answer.stderr.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        Err(Failure::assertion(format!("{} succeeds", self.what), format_args!("`{self}` said: {said}")))
+        Err(Failure::assertion(succeeds(self.what), format_args!("`{self}` said: {said}")))
     }
 
     fn start(&self) -> Outcome<Running> {
@@ -153,7 +154,7 @@ impl Running {
             return Err(self.late(call));
         }
         // Both streams are closed: it is exiting. That takes no time, but a deadline costs nothing.
-        let status = wait_for(DEADLINE, &format!("{} returns", call.what), || {
+        let status = wait_for(DEADLINE, &returns(call.what), || {
             let ended = self.child.try_wait().guest("wait for dmsetup")?;
             Ok(ended.ok_or_else(|| format!("`{call}` closed its output and does not end")))
         })?;
@@ -171,7 +172,7 @@ impl Running {
         });
         let afterwards = if ended.is_ok() { "killed" } else { "it cannot be killed either" };
         Failure::assertion(
-            format!("{} returns", call.what),
+            returns(call.what),
             format_args!("`{call}` did not return within {waited:.1} s: {place}; {afterwards}"),
         )
     }

@@ -9,11 +9,12 @@ use std::thread;
 use std::time::Instant;
 
 use guest::case::full_name;
-use tests::expectations::{Seen, known_deviation};
+use tests::expectations;
 
+use super::believe::{Believed, believe, not_applicable};
 use super::boot::BootError;
 use super::folder::{Rerun, RunFolder};
-use super::judge::{Facts, judge};
+use super::judge::Facts;
 use super::plan::Planned;
 use super::session::Session;
 use super::stream::{Place, Stream};
@@ -58,6 +59,8 @@ pub struct Setup<'a> {
     pub jobs: usize,
     /// A fresh VM for every case.
     pub isolate: bool,
+    /// Known deviations are failures.
+    pub strict: bool,
     /// Where everything goes.
     pub folder: &'a RunFolder,
     /// The stream of events.
@@ -146,12 +149,12 @@ impl Shared<'_> {
                 return Ok(());
             };
             next = self.next();
-            let mut outcome = self.judged(&item, &facts);
-            if !outcome.leaves_vm_clean() || facts.had_splat() {
+            let Believed { mut outcome, keeps_vm } = self.believed(&item, &facts);
+            if !keeps_vm {
                 session.kill(&format!("thrown away after {}", outcome.name()));
             } else if next.is_none() || self.setup.isolate {
                 session.power_off(&mut facts);
-                outcome = self.judged(&item, &facts);
+                outcome = self.believed(&item, &facts).outcome;
             } else {
                 kept = Some((vm, session));
             }
@@ -174,7 +177,14 @@ impl Shared<'_> {
 
     fn not_applicable(&self, planned: &Planned) -> Option<String> {
         let lacks = |symbol: &&&str| self.setup.kernel.has_symbol(symbol) == Some(false);
-        planned.case.needs.iter().find(lacks).map(|symbol| format!("this kernel has no CONFIG_{symbol}"))
+        let lacking = planned.case.needs.iter().find(lacks);
+        let lacking = lacking.map(|symbol| format!("this kernel has no CONFIG_{symbol}"));
+        lacking.or_else(|| not_applicable(planned, self.kernel()).map(str::to_owned))
+    }
+
+    fn kernel(&self) -> expectations::Kernel<'_> {
+        let manifest = &self.setup.kernel.manifest;
+        expectations::Kernel { variant: &manifest.variant, release: &manifest.release }
     }
 
     fn boot(&self) -> Result<(u32, Session), BootError> {
@@ -204,28 +214,8 @@ impl Shared<'_> {
         }
     }
 
-    fn judged(&self, item: &Item, facts: &Facts) -> Outcome {
-        let outcome = judge(facts);
-        let manifest = &self.setup.kernel.manifest;
-        let known = |seen| {
-            let (case, condition) = (item.planned.case.name, item.planned.condition);
-            known_deviation(case, condition, (&manifest.variant, &manifest.release), seen)
-        };
-        let found = match &outcome {
-            Outcome::Fail { assertion, .. } if facts.is_clean() => {
-                known(Seen::Assertion(assertion)).map(|reason| (assertion, reason))
-            }
-            Outcome::KernelSplat { message, .. } if facts.passed_but_for_one_splat() => {
-                known(Seen::Splat(message)).map(|reason| (message, reason))
-            }
-            _ => None,
-        };
-        match found {
-            Some((what, reason)) => {
-                Outcome::KnownDeviation { assertion: what.clone(), reason: reason.to_owned() }
-            }
-            None => outcome,
-        }
+    fn believed(&self, item: &Item, facts: &Facts) -> Believed {
+        believe(facts, &item.planned, self.kernel(), self.setup.strict)
     }
 
     fn outcome(

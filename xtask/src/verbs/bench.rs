@@ -174,6 +174,7 @@ impl Bench<'_> {
             items: schedule::items(plan, repeat),
             jobs,
             isolate: false,
+            strict: false,
             options: self.options.common.choice.options(),
         };
         let mut done = job.run(&self.options.common.out, self.progress)?;

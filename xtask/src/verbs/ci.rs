@@ -125,6 +125,7 @@ fn catalogue(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
         items: schedule::items(&plan, 1),
         jobs: jobs(None, &prepared.spec, &host)?,
         isolate: false,
+        strict: false,
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress).context("run the catalogue")?;

@@ -51,6 +51,7 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
         // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
         jobs: 1,
         isolate: false,
+        strict: false,
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress)?;

@@ -38,6 +38,9 @@ pub struct Options {
     /// A fresh VM for every case, or one VM for as many as stay clean
     #[arg(long, value_enum, default_value_t = Isolate::Run)]
     isolate: Isolate,
+    /// Count known deviations of stock kernels as failures
+    #[arg(long)]
+    strict: bool,
     /// Run again what a run folder, or the folder of one failure, holds
     #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules"])]
     rerun: Option<Utf8PathBuf>,
@@ -70,6 +73,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         items: schedule::items(&plan, options.repeat),
         jobs: jobs(options.jobs, &prepared.spec, &host)?,
         isolate: options.isolate == Isolate::Case,
+        strict: options.strict,
         options: choice.options(),
     };
     let done = job.run(&options.common.out, &progress)?;
@@ -109,6 +113,8 @@ pub struct Job<'a> {
     pub jobs: usize,
     /// A fresh VM for every case.
     pub isolate: bool,
+    /// Known deviations are failures.
+    pub strict: bool,
     /// Options that choose the same kernel and machine again.
     pub options: Vec<String>,
 }
@@ -152,6 +158,7 @@ impl Job<'_> {
             kernel,
             jobs: self.jobs,
             isolate: self.isolate,
+            strict: self.strict,
             folder: &folder,
             stream: &stream,
             options: &self.options,

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The assertions that `expectations.toml` may name. An expectation is compared with the text that a case reports, so
+//! a name that no code uses would never come true: the catalogue's test refuses every name that is not in here.
+//!
+//! A new assertion is a constant beside the step that makes it, and a line in [`ALL`].
+
+use crate::bench::{io, multipath};
+use crate::io::{DATA_IS_RIGHT, READS_ARE_RIGHT};
+
+/// The assertions of the toolkit's steps.
+pub const ALL: &[&str] = &[
+    io::QUEUED,
+    io::PUSHED_BACK,
+    io::QUEUED_AGAIN,
+    io::SUCCEEDS,
+    io::FAILS,
+    io::QUEUED_FAILS,
+    io::COMES_BACK,
+    io::NOT_LOST,
+    multipath::NO_VALID_PATH,
+    multipath::STILL_QUEUES,
+    DATA_IS_RIGHT,
+    READS_ARE_RIGHT,
+];
+
+/// What is asked of device-mapper; each makes two assertions, [`returns`] and [`succeeds`].
+const CALLS: &[&str] =
+    &["create", "suspend", "load", "resume", "message", "status", "table", "info", "remove"];
+
+/// The assertion that a call comes back within its deadline: `suspend returns`.
+pub fn returns(call: &str) -> String {
+    format!("{call} returns")
+}
+
+/// The assertion that a call is not refused: `suspend succeeds`.
+pub fn succeeds(call: &str) -> String {
+    format!("{call} succeeds")
+}
+
+/// Whether a case can fail at an assertion of this name.
+pub fn is_known(name: &str) -> bool {
+    ALL.contains(&name) || CALLS.iter().any(|call| name == returns(call) || name == succeeds(call))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for name in [io::PUSHED_BACK, "suspend returns", "suspend succeeds", "load succeeds"] {
+            assert!(is_known(name), "{name}");
+        }
+        for name in ["", "suspend", "suspend fails", "reboot succeeds", "I/O is pushed back to the cure"] {
+            assert!(!is_known(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        for (index, name) in ALL.iter().enumerate() {
+            assert!(!ALL[..index].contains(name), "{name}");
+        }
+    }
+}
