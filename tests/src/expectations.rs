@@ -14,6 +14,7 @@ mod tests;
 use std::sync::LazyLock;
 
 use guest::condition::Condition;
+use serde::Serialize;
 
 pub use format::Deviation;
 use format::{File, Row, Then};
@@ -36,7 +37,8 @@ pub struct Kernel<'a> {
 }
 
 /// What a case should do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "then", rename_all = "snake_case")]
 pub enum Expected {
     /// It passes.
     Pass,

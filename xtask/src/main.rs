@@ -15,6 +15,7 @@ mod interrupt;
 mod kernel;
 mod outcome;
 mod progress;
+mod prove;
 mod report;
 mod run;
 mod verbs;
@@ -40,6 +41,8 @@ enum Verb {
     Kernel(verbs::kernel::Options),
     /// The main job: build, boot, run the cases, judge
     Test(verbs::test::Options),
+    /// The suite's own proof: baseline, pushback and stock against the expected table
+    Prove(verbs::prove::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
     /// The speed of all this, as ratios in one run
@@ -58,6 +61,7 @@ impl Verb {
             Self::List(options) => verbs::list::run(&options),
             Self::Kernel(options) => verbs::kernel::run(&options),
             Self::Test(options) => verbs::test::run(&options),
+            Self::Prove(options) => verbs::prove::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),

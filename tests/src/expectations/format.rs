@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use guest::case::full_name;
 use guest::condition::Condition;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::VARIANTS;
@@ -21,7 +21,7 @@ pub(super) struct File {
 }
 
 /// Something that kernels are known to do otherwise than the seed says.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
     /// The commit that brought it, or where it was found.
@@ -32,6 +32,7 @@ pub struct Deviation {
     #[serde(default)]
     pub sometimes: bool,
     /// Piece of the first line of the one splat that the kernel prints although nothing else is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub splat: Option<String>,
 }
 

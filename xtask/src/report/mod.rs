@@ -120,7 +120,7 @@ pub fn write_file(path: &Utf8Path, text: &str) -> anyhow::Result<()> {
 
 /// One line of text that every format can carry: control characters, and what XML 1.0 forbids, become `\u{1b}` and
 /// the like, so that nothing is lost and nothing is acted upon by a terminal.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let odd = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -155,7 +155,7 @@ fn paint(status: Status, text: &str, colours: bool) -> String {
 }
 
 /// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%=".contains(c);
     if !word.is_empty() && word.chars().all(harmless) {
         word.to_owned()

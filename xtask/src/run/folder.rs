@@ -71,6 +71,13 @@ impl RunFolder {
         Ok(Self { dir: parent.join(name), shared: vec![] })
     }
 
+    /// The folder called `name` inside of this one, for a run that is one of several.
+    pub fn inside(&self, name: &str) -> anyhow::Result<Self> {
+        let dir = self.dir.join(name);
+        fs_err::create_dir(&dir)?;
+        Ok(Self { dir, shared: vec![] })
+    }
+
     /// Its path.
     pub fn path(&self) -> &Utf8Path {
         &self.dir

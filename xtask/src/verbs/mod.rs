@@ -6,6 +6,7 @@ pub mod ci;
 pub mod doctor;
 pub mod kernel;
 pub mod list;
+pub mod prove;
 pub mod selftest;
 pub mod shell;
 pub mod test;

@@ -132,10 +132,14 @@ pub struct Done {
 }
 
 impl Job<'_> {
-    /// Runs it.
+    /// Runs it, into a new folder below `out`.
     pub fn run(self, out: &Utf8Path, progress: &Progress) -> anyhow::Result<Done> {
+        self.run_in(RunFolder::create(out)?, progress)
+    }
+
+    /// Runs it, into this folder.
+    pub fn run_in(self, mut folder: RunFolder, progress: &Progress) -> anyhow::Result<Done> {
         let Prepared { kernel, image, spec, .. } = self.prepared;
-        let mut folder = RunFolder::create(out)?;
         let mut names: Vec<String> =
             self.items.iter().map(|i| full_name(i.planned.case.name, &i.planned.condition)).collect();
         names.dedup();
