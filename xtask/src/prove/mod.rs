@@ -3,6 +3,7 @@
 //! functions from the results of three runs to a [`proof::Proof`] and from that to text; running is done elsewhere.
 
 pub mod compare;
+pub mod deviations;
 pub mod markdown;
 pub mod proof;
 pub mod rows;

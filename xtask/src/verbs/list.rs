@@ -8,8 +8,12 @@ use anyhow::Context as _;
 use guest::case::Case;
 use guest::condition::Condition;
 use serde::Serialize;
+use tests::expectations::{self, Expected, Kernel};
 
 use crate::exit::Code;
+use crate::kernel::Variant;
+use crate::prove::compare::expected_words;
+use crate::prove::deviations;
 use crate::run::plan::{Planned, Scope, Selection};
 
 /// The verb's options.
@@ -23,6 +27,12 @@ pub struct Options {
     /// Also the hidden cases that test the harness
     #[arg(long)]
     all: bool,
+    /// Also what is expected of each on this variant of a base
+    #[arg(long, value_enum)]
+    variant: Option<Variant>,
+    /// The known deviations instead: the Markdown table of docs/deviations.md
+    #[arg(long, conflicts_with_all = ["filters", "format", "all", "variant"])]
+    deviations: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -35,12 +45,19 @@ enum Format {
 
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
+    if options.deviations {
+        return print(&deviations::table(&expectations::deviations()));
+    }
     let scope = if options.all { Scope::All } else { Scope::Kernel };
     let plan = options.selection.select(tests::catalogue(), scope)?;
     let text = match options.format {
-        Format::Human => human(&plan),
-        Format::Json => json(&plan)?,
+        Format::Human => human(&plan, options.variant),
+        Format::Json => json(&plan, options.variant)?,
     };
+    print(&text)
+}
+
+fn print(text: &str) -> anyhow::Result<Code> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // `list | head` is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Code::AllPassed),
@@ -60,14 +77,26 @@ fn by_case(plan: &[Planned]) -> Vec<(&'static Case, Vec<Condition>)> {
     cases
 }
 
-fn human(plan: &[Planned]) -> String {
+/// What the data says for no release in particular.
+fn expected(case: &Case, condition: Condition, variant: Option<Variant>) -> Option<Expected> {
+    let kernel = Kernel { variant: variant?.name(), release: "" };
+    expectations::expected(case.name, condition, kernel)
+}
+
+fn human(plan: &[Planned], variant: Option<Variant>) -> String {
     let cases = by_case(plan);
     let mut out = String::new();
     for (case, conditions) in &cases {
         let _ = writeln!(out, "{}  ({}; {})", case.name, case.tag.name(), case.claim);
         let _ = writeln!(out, "    {}", case.summary);
-        for condition in conditions.iter().filter(|condition| !condition.parts().is_empty()) {
-            let _ = writeln!(out, "    [{condition}]");
+        for condition in conditions {
+            let expected = expected(case, *condition, variant);
+            let should = expected.map(|expected| format!("should {}", expected_words(Some(expected))));
+            let label = (!condition.parts().is_empty()).then(|| format!("[{condition}]"));
+            let parts: Vec<String> = label.into_iter().chain(should).collect();
+            if !parts.is_empty() {
+                let _ = writeln!(out, "    {}", parts.join(" "));
+            }
         }
         for left_out in case.left_out {
             let _ = writeln!(out, "    left out: {}: {}", left_out.what, left_out.reason);
@@ -104,6 +133,9 @@ struct Run {
     full_name: String,
     #[serde(flatten)]
     condition: Condition,
+    /// With `--variant`; as in prove.json.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Expected>,
 }
 
 #[derive(Serialize)]
@@ -112,7 +144,7 @@ struct LeftOut {
     reason: &'static str,
 }
 
-fn json(plan: &[Planned]) -> anyhow::Result<String> {
+fn json(plan: &[Planned], variant: Option<Variant>) -> anyhow::Result<String> {
     let entry = |(case, conditions): (&'static Case, Vec<Condition>)| Entry {
         name: case.name,
         tag: case.tag.name(),
@@ -122,7 +154,11 @@ fn json(plan: &[Planned]) -> anyhow::Result<String> {
         deadline_seconds: case.deadline_seconds,
         conditions: conditions
             .into_iter()
-            .map(|condition| Run { full_name: Planned { case, condition }.full_name(), condition })
+            .map(|condition| Run {
+                full_name: Planned { case, condition }.full_name(),
+                condition,
+                expected: expected(case, condition, variant),
+            })
             .collect(),
         left_out: case.left_out.iter().map(|l| LeftOut { what: l.what, reason: l.reason }).collect(),
     };
@@ -183,7 +219,7 @@ mod unit {
     #[test]
     fn for_people() {
         let plan = Selection::default().select(CASES, Scope::All).unwrap();
-        insta::assert_snapshot!(human(&plan), @r#"
+        insta::assert_snapshot!(human(&plan, None), @r#"
         compat::io_fails  (compat; seed, regression 1)
             I/O fails at once without paths.
             [scsi_debug,bio]
@@ -201,7 +237,7 @@ mod unit {
     #[test]
     fn for_programs() {
         let plan = Selection::default().select(CASES, Scope::Kernel).unwrap();
-        insta::assert_snapshot!(json(&plan).unwrap(), @r#"
+        insta::assert_snapshot!(json(&plan, None).unwrap(), @r#"
         {
           "v": 1,
           "cases": [
