@@ -134,6 +134,7 @@ fn unit_tests() -> anyhow::Result<Counts> {
 fn proof(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
     let machine = Machine {
         base: common.choice.base.clone(),
+        flavour: common.choice.flavour,
         accel: common.choice.accel,
         out: common.out.clone(),
         yes: common.yes,

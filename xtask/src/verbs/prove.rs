@@ -12,7 +12,7 @@ use crate::event::KernelFacts;
 use crate::exit::Code;
 use crate::host::Want;
 use crate::interrupt;
-use crate::kernel::{Variant, base_names};
+use crate::kernel::{Flavour, Variant, base_names};
 use crate::progress::Progress;
 use crate::prove::{Proof, Run, markdown, terminal};
 use crate::report::write_file;
@@ -43,6 +43,9 @@ pub struct Machine {
     /// A kernel source that the project has patches for: 6.12 or 6.1 [default: 6.12]
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
+    /// Which checkers the kernels carry [default: lock]
+    #[arg(long, value_enum)]
+    pub flavour: Option<Flavour>,
     /// Acceleration; auto boots a probe with KVM and falls back to emulation
     #[arg(long, value_enum, default_value_t = Want::Auto)]
     pub accel: Want,
@@ -121,6 +124,7 @@ pub fn prove(
     let choice = |variant| Choice {
         base: Some(base.clone()),
         variant: Some(variant),
+        flavour: machine.flavour,
         accel: machine.accel,
         ..Choice::default()
     };
