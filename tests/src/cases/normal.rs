@@ -168,6 +168,8 @@ fn resume_without_recovery_queues_again(bench: &mut Bench) -> Outcome {
         map.resume_with(Noflush)?;
     }
 
+    // At once, for what has come back is not queued; and when the target has found out about its paths.
+    io.is_queued_in_the_target_again()?;
     map.has_no_valid_path()?;
     io.is_queued_in_the_target_again()?;
     map.still_queues_without_paths()?;

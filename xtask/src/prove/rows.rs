@@ -127,18 +127,18 @@ fn label(all: &[Condition], some: &[Condition]) -> Option<String> {
 
 /// The axes of a case in the order in which names have them, each with its values in the order of the case's matrix.
 fn axes(all: &[Condition]) -> Vec<(String, Vec<&'static str>)> {
-    let mut axes: Vec<(String, Vec<&'static str>)> = Vec::new();
+    let mut found: Vec<(String, Vec<&'static str>)> = Vec::new();
     for condition in all {
         for part in condition.parts() {
             let Some(axis) = axis_of(*condition, part) else { continue };
-            match axes.iter_mut().find(|(known, _)| *known == axis) {
+            match found.iter_mut().find(|(known, _)| *known == axis) {
                 Some((_, values)) if values.contains(&part) => {}
                 Some((_, values)) => values.push(part),
-                None => axes.push((axis, vec![part])),
+                None => found.push((axis, vec![part])),
             }
         }
     }
-    axes
+    found
 }
 
 /// The fields of a condition by name, as they are written everywhere: a new axis is in here by itself.

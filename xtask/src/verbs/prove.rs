@@ -71,7 +71,7 @@ enum Format {
 const VARIANTS: [Variant; 3] = [Variant::Baseline, Variant::Pushback, Variant::Stock];
 
 /// Width of the table where there is no terminal to ask.
-const WIDTH: usize = 140;
+const WIDTH: usize = 160;
 
 /// A proof that was made, whole or not.
 pub struct Proven {

@@ -150,6 +150,7 @@ fn as_markdown() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the format as a whole")]
 fn as_json() {
     let mut proof = with_mismatches();
     let interesting = |cell: &proof::Cell| {
