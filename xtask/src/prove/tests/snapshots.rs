@@ -169,6 +169,8 @@ fn as_json() {
           "kernel": {
             "source": "",
             "variant": "baseline",
+            "observe": false,
+            "flavour": "",
             "release": "6.12.117",
             "id": ""
           },
@@ -180,6 +182,8 @@ fn as_json() {
           "kernel": {
             "source": "",
             "variant": "pushback",
+            "observe": false,
+            "flavour": "",
             "release": "6.12.117",
             "id": ""
           },
@@ -191,6 +195,8 @@ fn as_json() {
           "kernel": {
             "source": "",
             "variant": "stock",
+            "observe": false,
+            "flavour": "",
             "release": "6.12.117",
             "id": ""
           },
