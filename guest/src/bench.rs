@@ -8,6 +8,7 @@
 pub mod io;
 pub mod multipath;
 mod teardown;
+pub mod test_map;
 
 use std::rc::Rc;
 
@@ -24,6 +25,7 @@ use crate::paths::{Path, scsi_debug};
 use crate::rcu;
 use io::{Io, Watched};
 use multipath::MultipathMap;
+use test_map::TestMap;
 
 /// What a case works with. Made by the agent for one run of one case; taken down by it afterwards.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Bench {
     paths: Vec<Path>,
     /// In the order in which they were made: a map comes after what it stands on.
     maps: Vec<Map>,
+    /// Those of them that have to be told to let go.
+    test_maps: Vec<TestMap>,
     batches: Vec<Rc<Batch>>,
     /// Started while the paths are made, used by the first map.
     creator: Option<Creator>,
@@ -42,8 +46,8 @@ pub struct Bench {
 impl Bench {
     /// A bench for one run of a case.
     pub fn new(condition: Condition) -> Self {
-        let (paths, maps, batches) = (Vec::new(), Vec::new(), Vec::new());
-        Self { condition, ledger: None, paths, maps, batches, creator: None, taken_down: false }
+        let (paths, maps, test_maps, batches) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { condition, ledger: None, paths, maps, test_maps, batches, creator: None, taken_down: false }
     }
 
     /// The point of the matrix.

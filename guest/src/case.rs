@@ -12,6 +12,10 @@ pub enum Tag {
     Compat,
     /// The seed's normal-path list.
     Normal,
+    /// What the seed says about the core alone, without multipath.
+    Core,
+    /// The seed's own race, hit on purpose.
+    Race,
     /// Provokes a non-pass outcome on purpose, to prove the harness.
     Selftest,
 }
@@ -22,6 +26,8 @@ impl Tag {
         match self {
             Self::Compat => "compat",
             Self::Normal => "normal",
+            Self::Core => "core",
+            Self::Race => "race",
             Self::Selftest => "selftest",
         }
     }

@@ -20,11 +20,13 @@
 mod mq;
 pub mod observe;
 mod read;
+mod test_target;
 
 use std::fmt;
 
 pub use mq::{Mq, Op, Request};
 pub use read::{blk_debugfs_missing, read};
+pub use test_target::{Place, place};
 
 /// What a map and the devices below it show at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,12 +8,17 @@ use guest::condition::{Condition, Fault, IoKind, QueueMode, Signal, SuspendForm,
 pub struct Matrix(Vec<Condition>);
 
 impl Matrix {
-    /// Every transport in every queue mode: what all cases have in common.
+    /// Every transport: what all cases have in common.
+    pub fn of_transports() -> Self {
+        Self(vec![Condition::default()]).times(Transport::ALL, |condition, transport| Condition {
+            transport: Some(transport),
+            ..condition
+        })
+    }
+
+    /// Every transport in every queue mode: what all cases about multipath maps have in common.
     pub fn of_maps() -> Self {
-        let transports = Self(vec![Condition::default()]).times(Transport::ALL, |condition, transport| {
-            Condition { transport: Some(transport), ..condition }
-        });
-        transports.times(QueueMode::ALL, |condition, mode| Condition { queue_mode: Some(mode), ..condition })
+        Self::of_transports().times(QueueMode::ALL, |condition, mode| Condition { queue_mode: Some(mode), ..condition })
     }
 
     /// Times the forms of a suspend.

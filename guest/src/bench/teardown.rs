@@ -29,7 +29,11 @@ impl Bench {
                 problems.push(failure.to_string());
             }
         };
-        if self.batches.iter().any(|batch| !batch.tally().all_completed()) {
+        let pending = self.batches.iter().any(|batch| !batch.tally().all_completed());
+        for map in &self.test_maps {
+            attempt(map.let_go(pending));
+        }
+        if pending {
             // In the order in which they were made: what lies below must let go of its I/O first.
             for map in &self.maps {
                 attempt(fail_everything(map));

@@ -156,6 +156,17 @@ impl Map {
         Ok(())
     }
 
+    /// Sends a message to the target at `sector`; returns its answer, if it has one.
+    pub fn message_at(&self, sector: Sectors, message: &str) -> Outcome<String> {
+        let sector = sector.to_string();
+        Call { what: "message", args: &["message", self.name.as_str(), &sector, message], stdin: None }.run()
+    }
+
+    /// `dmsetup status`, for a parser that knows the targets.
+    pub fn status(&self) -> Outcome<String> {
+        self.call("status", &[])
+    }
+
     /// Sends a message that may be refused.
     pub fn try_message(&self, message: &str) -> Outcome<Answer> {
         Call { what: "message", args: &["message", self.name.as_str(), "0", message], stdin: None }.answer()
@@ -163,7 +174,7 @@ impl Map {
 
     /// What its multipath target says about its paths.
     pub fn multipath_status(&self) -> Outcome<MultipathStatus> {
-        let text = self.call("status", &[])?;
+        let text = self.status()?;
         MultipathStatus::parse(&text).guest("understand dmsetup status")
     }
 

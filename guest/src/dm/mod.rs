@@ -13,6 +13,7 @@ pub mod name;
 pub mod remove;
 pub mod status;
 pub mod table;
+pub mod test_target;
 pub mod tool;
 
 pub use info::Info;

@@ -44,6 +44,13 @@ pub enum Target {
     },
     /// Every I/O fails. May replace any other target.
     Error,
+    /// This project's own target, which does what it is told: kernel-patches/modules/dm-pushback-test.
+    PushbackTest {
+        /// The device below.
+        device: DevNo,
+        /// Where on it the stretch starts.
+        offset: Sectors,
+    },
 }
 
 /// One line of a table.
@@ -88,6 +95,17 @@ impl Table {
         Self(segments)
     }
 
+    /// One target of the type `pushback-test` over each device, each with an equal part of the length. Each part keeps
+    /// its place on the device below.
+    pub fn tested(devices: &[DevNo], length: Sectors) -> Self {
+        let part = length.0 / (devices.len() as u64).max(1);
+        let on = |(start, device): (u64, &DevNo)| {
+            let (start, length) = (Sectors(start), Sectors(part));
+            Segment { start, length, target: Target::PushbackTest { device: *device, offset: start } }
+        };
+        Self((0..).step_by(usize::try_from(part).unwrap_or(usize::MAX).max(1)).zip(devices).map(on).collect())
+    }
+
     /// Every sector of a device of `length` fails.
     pub fn error(length: Sectors) -> Self {
         Self::single(length, Target::Error)
@@ -102,7 +120,7 @@ impl Table {
     pub fn devices(&self) -> Vec<DevNo> {
         let of = |segment: &Segment| match &segment.target {
             Target::Multipath(multipath) => multipath.paths.clone(),
-            Target::Linear { device, .. } => vec![*device],
+            Target::Linear { device, .. } | Target::PushbackTest { device, .. } => vec![*device],
             Target::Error => Vec::new(),
         };
         self.0.iter().flat_map(of).collect()
@@ -137,6 +155,7 @@ impl fmt::Display for Segment {
         match &self.target {
             Target::Multipath(multipath) => write!(f, "multipath {multipath}"),
             Target::Linear { device, offset } => write!(f, "linear {device} {offset}"),
+            Target::PushbackTest { device, offset } => write!(f, "pushback-test {device} {offset}"),
             Target::Error => f.write_str("error"),
         }
     }
@@ -170,8 +189,11 @@ impl Segment {
             "linear" => {
                 Target::Linear { device: words.value("major:minor")?, offset: words.value("an offset")? }
             }
+            "pushback-test" => {
+                Target::PushbackTest { device: words.value("major:minor")?, offset: words.value("an offset")? }
+            }
             "error" => Target::Error,
-            other => return Err(words.error("multipath, linear or error", Some(other))),
+            other => return Err(words.error("multipath, linear, pushback-test or error", Some(other))),
         };
         words.end()?;
         Ok(Self { start, length, target })
@@ -256,6 +278,8 @@ mod tests {
         assert_eq!(parsed.length(), Sectors(16384));
         assert_eq!(parsed.devices(), vec![DevNo { major: 254, minor: 0 }, DevNo { major: 254, minor: 1 }]);
         assert_eq!(Table::parse("0 8 error "), Ok(Table::error(Sectors(8))));
+        let test = "0 1024 pushback-test 8:0 0\n1024 1024 pushback-test 8:16 1024\n";
+        assert_eq!(Table::parse(test), Ok(Table::tested(&[A, B], Sectors(2048))));
         assert_eq!(Table::parse("\n"), Ok(Table(Vec::new())), "a device without a table");
     }
 
@@ -263,7 +287,7 @@ mod tests {
     fn errors_say_what_was_wanted() {
         let error = |line: &str| Table::parse(line).map_err(|e| e.to_string()).unwrap_err();
         insta::assert_snapshot!(error("0 8 striped 2 32 8:0 0 8:16 0"),
-            @"expected multipath, linear or error in `0 8 striped 2 32 8:0 0 8:16 0`, found `striped`");
+            @"expected multipath, linear, pushback-test or error in `0 8 striped 2 32 8:0 0 8:16 0`, found `striped`");
         insta::assert_snapshot!(error("0 8 linear 8:0"),
             @"expected an offset in `0 8 linear 8:0`, found the end of the line");
         insta::assert_snapshot!(error("0 8 multipath 99999999 x"),
