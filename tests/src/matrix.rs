@@ -18,7 +18,8 @@ impl Matrix {
 
     /// Every transport in every queue mode: what all cases about multipath maps have in common.
     pub fn of_maps() -> Self {
-        Self::of_transports().times(QueueMode::ALL, |condition, mode| Condition { queue_mode: Some(mode), ..condition })
+        Self::of_transports()
+            .times(QueueMode::ALL, |condition, mode| Condition { queue_mode: Some(mode), ..condition })
     }
 
     /// Times the forms of a suspend.

@@ -129,6 +129,17 @@ impl Map {
         answer.map(drop)
     }
 
+    /// Suspends it, which may be refused.
+    pub fn try_suspend(&self, flush: Flush) -> Outcome<Answer> {
+        happened("suspend started", &[("map", &self.name), ("form", &flush.name())]);
+        let mut args = vec!["suspend"];
+        args.extend(flush.options());
+        args.push(self.name.as_str());
+        let answer = Call { what: "suspend", args: &args, stdin: None }.answer()?;
+        happened("suspend ended", &[("map", &self.name), ("said", &answer.stderr.trim())]);
+        Ok(answer)
+    }
+
     /// Loads a table beside the one in use. Assertions: `load returns`, `load succeeds`.
     pub fn load(&self, table: &Table) -> Outcome {
         let text = table.to_string();

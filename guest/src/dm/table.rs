@@ -189,9 +189,10 @@ impl Segment {
             "linear" => {
                 Target::Linear { device: words.value("major:minor")?, offset: words.value("an offset")? }
             }
-            "pushback-test" => {
-                Target::PushbackTest { device: words.value("major:minor")?, offset: words.value("an offset")? }
-            }
+            "pushback-test" => Target::PushbackTest {
+                device: words.value("major:minor")?,
+                offset: words.value("an offset")?,
+            },
             "error" => Target::Error,
             other => return Err(words.error("multipath, linear, pushback-test or error", Some(other))),
         };

@@ -228,9 +228,9 @@ impl Mapped {
         let action = word.parse().map_err(|()| words.error("what map() did", Some(word)))?;
         words.word("the operation")?;
         let place = words.word("sector+count")?;
-        let numbers = place.split_once('+').and_then(|(sector, count)| {
-            Some((Sectors(sector.parse().ok()?), count.parse().ok()?))
-        });
+        let numbers = place
+            .split_once('+')
+            .and_then(|(sector, count)| Some((Sectors(sector.parse().ok()?), count.parse().ok()?)));
         let (sector, sectors) = numbers.ok_or_else(|| words.error("sector+count", Some(place)))?;
         let times = words.value("how often")?;
         words.end()?;

@@ -65,8 +65,7 @@ mod tests {
             ended: 0,
             errors: 0,
         };
-        let map =
-            |suspended, inflight, below| Snapshot { suspended, inflight, below, mq: None };
+        let map = |suspended, inflight, below| Snapshot { suspended, inflight, below, mq: None };
         let tally = |pending| Tally { total: 1, pending, ok: 1 - pending, ..Tally::default() };
         let table = [
             ("held", vec![target(1, 0)], map(false, 1, 0), 1, Place::Target(1)),

@@ -2,13 +2,17 @@
 //! The cases, one file a group. A file starts with its table; the functions below it are the proofs.
 
 pub mod compat;
+pub mod core;
 pub mod normal;
 pub mod selftest;
 
 use guest::case::Case;
 
 /// The groups, in the order in which they run.
-pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, selftest::CASES];
+pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, core::CASES, selftest::CASES];
 
 /// What every case about a kernel needs of its configuration.
 const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG"];
+
+/// What every case about the core alone needs.
+const CORE_NEEDS: &[&str] = &["BLK_DEV_DM", "BLK_DEV_SD", "SCSI_DEBUG"];
