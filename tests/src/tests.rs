@@ -70,6 +70,21 @@ fn the_default_run_is_known() {
             ("noflush::resume_after_table_load_completes", 4),
             ("noflush::load_then_noflush_resume_completes", 6),
             ("noflush::spanning_io_completes", 4),
+            ("core::io_that_map_requeues_is_pushed_back", 2),
+            ("core::io_that_end_io_requeues_is_pushed_back", 2),
+            ("core::spanning_io_is_pushed_back", 2),
+            ("core::spanning_io_fails_with_a_flush_suspend", 2),
+            ("core::the_half_that_succeeded_is_not_issued_again", 1),
+            ("core::the_half_that_failed_fails_the_io", 1),
+            ("core::pushback_supersedes_an_error", 1),
+            ("core::pushed_back_io_is_reissued_in_order", 1),
+            ("core::refused_pushback_is_eio", 1),
+            ("core::partly_accepted_io_is_whole", 1),
+            ("core::failed_suspend_reissues_what_was_pushed_back", 1),
+            ("core::the_flag_ends_with_the_suspend", 2),
+            ("race::pushback_meets_the_end_of_a_suspend", 1),
+            ("race::pushback_meets_an_interruption", 1),
+            ("race::pushback_meets_the_merge", 1),
         ]
     );
 }

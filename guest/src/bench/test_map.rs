@@ -11,6 +11,7 @@ use super::io::{COMES_BACK, FAILS, PUSHED_BACK, STEP, SUCCEEDS};
 use crate::condition::QueueMode;
 use crate::dm::test_target::{Gate, Mapped, OnMap, Order, TestStatus};
 use crate::dm::{Flush, Map, Sectors, Table};
+use crate::evidence::observe::Observed;
 use crate::evidence::{self, Place, place};
 use crate::failure::{Failure, GuestContext, Outcome, ensure};
 use crate::io::{BLOCK, Batch, Engine, IoResult, Spec, Tally};
@@ -79,21 +80,31 @@ impl TestMap {
         self.table.0.get(target).map_or(Sectors::ZERO, |segment| segment.start)
     }
 
-    /// Tells every target, one order after the other.
+    /// Tells every target these things, at the same time.
     pub fn tell(&self, orders: &[Order]) -> Outcome {
-        (0..self.table.0.len()).try_for_each(|target| self.tell_one(target, orders))
+        self.send((0..self.table.0.len()).flat_map(|target| orders.iter().map(move |order| (target, *order))))
     }
 
     /// Tells one target.
-    pub fn tell_one(&self, target: usize, orders: &[Order]) -> Outcome {
-        for order in orders {
-            if matches!(order, Order::CloseGate) {
-                self.gate_is_closed.set(true);
-            }
-            self.map.message_at(self.start(target), &order.to_string())?;
-            happened("target told", &[("map", self.map.name()), ("target", &target), ("order", order)]);
+    pub fn tell_one(&self, target: usize, order: Order) -> Outcome {
+        self.send(std::iter::once((target, order)))
+    }
+
+    /// Starts to tell every target something that takes its time.
+    pub fn start_telling(&self, order: Order) -> Outcome<Started> {
+        let messages: Vec<_> =
+            self.table.0.iter().map(|segment| (segment.start, order.to_string())).collect();
+        self.start_call(move |map| map.messages_at(&messages))
+    }
+
+    fn send(&self, orders: impl Iterator<Item = (usize, Order)>) -> Outcome {
+        let orders: Vec<_> = orders.collect();
+        if orders.iter().any(|(_, order)| *order == Order::CloseGate) {
+            self.gate_is_closed.set(true);
         }
-        Ok(())
+        let messages: Vec<_> =
+            orders.iter().map(|(target, order)| (self.start(*target), order.to_string())).collect();
+        self.map.messages_at(&messages)
     }
 
     /// What each target says of itself.
@@ -103,7 +114,7 @@ impl TestMap {
 
     /// What `map()` of a target saw since the log was cleared.
     pub fn log(&self, target: usize) -> Outcome<Vec<Mapped>> {
-        let text = self.map.message_at(self.start(target), "log")?;
+        let text = self.map.ask_at(self.start(target), "log")?;
         Mapped::parse_all(&text).guest("understand the log of pushback-test")
     }
 
@@ -132,6 +143,11 @@ impl TestMap {
             let waits = status.iter().any(|target| target.gate == Gate::Waiting);
             Ok(if waits { Ok(()) } else { Err(show(&status)) })
         })
+    }
+
+    /// The kernel's hooks for this map; without them the case is skipped.
+    pub fn hooks(&self) -> Outcome<Observed> {
+        Observed::require(self.map.device())
     }
 
     /// Suspends the map.

@@ -159,16 +159,28 @@ impl Map {
 
     /// Sends several messages to the target at sector 0, at the same time.
     pub fn messages(&self, messages: &[String]) -> Outcome {
-        let args: Vec<_> =
-            messages.iter().map(|message| ["message", self.name.as_str(), "0", message]).collect();
+        let messages: Vec<_> = messages.iter().map(|message| (Sectors::ZERO, message.clone())).collect();
+        self.messages_at(&messages)
+    }
+
+    /// Sends several messages at the same time, each to the target at a sector.
+    pub fn messages_at(&self, messages: &[(Sectors, String)]) -> Outcome {
+        let sectors: Vec<_> = messages.iter().map(|(sector, _)| sector.to_string()).collect();
+        let args: Vec<_> = messages
+            .iter()
+            .zip(&sectors)
+            .map(|((_, message), sector)| ["message", self.name.as_str(), sector, message])
+            .collect();
         let calls: Vec<_> = args.iter().map(|args| Call { what: "message", args, stdin: None }).collect();
         Call::run_together(&calls)?;
-        happened("messages sent", &[("map", &self.name), ("messages", &messages.join(", "))]);
+        let texts: Vec<_> =
+            messages.iter().map(|(sector, message)| format!("{message} (at {sector})")).collect();
+        happened("messages sent", &[("map", &self.name), ("messages", &texts.join(", "))]);
         Ok(())
     }
 
-    /// Sends a message to the target at `sector`; returns its answer, if it has one.
-    pub fn message_at(&self, sector: Sectors, message: &str) -> Outcome<String> {
+    /// Asks the target at `sector` something by a message.
+    pub fn ask_at(&self, sector: Sectors, message: &str) -> Outcome<String> {
         let sector = sector.to_string();
         Call { what: "message", args: &["message", self.name.as_str(), &sector, message], stdin: None }.run()
     }

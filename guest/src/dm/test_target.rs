@@ -102,15 +102,15 @@ pub enum Order {
     CloseGate,
     /// It need not.
     OpenGate,
-    /// Sends held bios to the device below: the first so many, or all.
+    /// Sends held bios to the device below.
     Release,
     /// Ends held bios with EIO.
     Fail,
-    /// Ends held bios with `BLK_STS_DM_REQUEUE`.
-    PushBack,
+    /// Ends held bios with `BLK_STS_DM_REQUEUE`: all, or the first so many.
+    PushBack(Option<u32>),
     /// Forgets log and counters.
     Clear,
-    /// Behaves like linear again, and lets go of everything.
+    /// As new: behaves like linear, holds nothing, remembers nothing.
     Reset,
 }
 
@@ -125,7 +125,8 @@ impl fmt::Display for Order {
             Self::OpenGate => f.write_str("gate open"),
             Self::Release => f.write_str("release"),
             Self::Fail => f.write_str("fail"),
-            Self::PushBack => f.write_str("requeue"),
+            Self::PushBack(None) => f.write_str("requeue"),
+            Self::PushBack(Some(count)) => write!(f, "requeue {count}"),
             Self::Clear => f.write_str("clear"),
             Self::Reset => f.write_str("reset"),
         }
@@ -243,5 +244,84 @@ impl fmt::Display for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}+{}", self.action, self.sector, self.sectors)?;
         if self.times > 1 { write!(f, " ({} times)", self.times) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Held, partly accepted, and pushed back: as `dmsetup status` printed it on 6.12.117.
+    #[test]
+    fn recorded_status_is_understood() {
+        let line = |gate: &str, rest: &str| {
+            format!(
+                "pb-t: 0 1024 pushback-test map=hold,hold end-io=done,done accept=8,8 presuspend=push-back \
+                 undo=restore gate={gate} {rest} failed=0 ended=0 errors=0 last-errno=0\n"
+            )
+        };
+        let held = line(
+            "open",
+            "draining=0 held=2 below=0 mapped=2 remapped=0 kept=2 requeued=0 killed=0 pushed-back=0",
+        );
+        let back = line(
+            "waiting",
+            "draining=1 held=0 below=0 mapped=2 remapped=0 kept=2 requeued=0 killed=0 pushed-back=2",
+        );
+        let status = TestStatus::parse_all(&format!("{held}{back}")).unwrap();
+        let seen: Vec<_> = status.iter().map(|s| (s.gate, s.held, s.mapped, s.pushed_back)).collect();
+        assert_eq!(seen, [(Gate::Open, 2, 2, 0), (Gate::Waiting, 0, 2, 2)]);
+    }
+
+    /// As `dmsetup message pb-t 0 log` printed it on 6.12.117; the third line is of the module's own format.
+    #[test]
+    fn recorded_log_is_understood() {
+        let log = Mapped::parse_all("0 hold W 0+16 1\n1 hold W 16+16 1\n2 requeue F 0+0 12\n\n").unwrap();
+        let texts: Vec<_> = log.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["hold 0+16", "hold 16+16", "requeue 0+0 (12 times)"]);
+    }
+
+    #[test]
+    fn errors_say_what_was_wanted() {
+        let status = |line: &str| TestStatus::parse_all(line).map_err(|e| e.to_string()).unwrap_err();
+        insta::assert_snapshot!(status("0 8 linear"), @"expected pushback-test in `0 8 linear`, found `linear`");
+        insta::assert_snapshot!(status("0 8 pushback-test gate=open held=x"),
+            @"expected a number `held=` in `0 8 pushback-test gate=open held=x`, found `x`");
+        let log = |line: &str| Mapped::parse_all(line).map_err(|e| e.to_string()).unwrap_err();
+        insta::assert_snapshot!(log("0 held W 0+16 1"), @"expected what map() did in `0 held W 0+16 1`, found `held`");
+        insta::assert_snapshot!(log("0 hold W 16 1"), @"expected sector+count in `0 hold W 16 1`, found `16`");
+    }
+
+    /// The words that the kernel's side knows (control.c).
+    #[test]
+    fn orders_are_printed_as_the_target_takes_them() {
+        let orders = [
+            Order::Map(OnMap::RequeueUnderNoflush),
+            Order::EndIo(OnEnd::Error),
+            Order::Accept { sectors: 8, skip: 16 },
+            Order::Presuspend(OnPresuspend::PushBack),
+            Order::CloseGate,
+            Order::PushBack(Some(3)),
+        ];
+        let texts: Vec<_> = orders.iter().map(ToString::to_string).collect();
+        let wanted = [
+            "map requeue-noflush",
+            "end-io error",
+            "accept 8 16",
+            "presuspend push-back",
+            "gate closed",
+            "requeue 3",
+        ];
+        assert_eq!(texts, wanted);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "\\PC{0,80}") {
+            let _ = TestStatus::parse_all(&text);
+            let _ = Mapped::parse_all(&text);
+        }
     }
 }

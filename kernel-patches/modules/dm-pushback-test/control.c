@@ -175,18 +175,24 @@ static int pbt_do_requeue(struct dm_target *ti, unsigned int argc, char **argv)
 	return 0;
 }
 
+/* Forgets counters and log; pbt->lock is held. */
+static void pbt_clear(struct pbt *pbt)
+{
+	memset(&pbt->count, 0, sizeof(pbt->count));
+	pbt->nr_events = 0;
+}
+
 static int pbt_do_clear(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	struct pbt *pbt = ti->private;
 
 	spin_lock_irq(&pbt->lock);
-	memset(&pbt->count, 0, sizeof(pbt->count));
-	pbt->nr_events = 0;
+	pbt_clear(pbt);
 	spin_unlock_irq(&pbt->lock);
 	return 0;
 }
 
-/* Behave like linear again and let go of everything. */
+/* As new: behaves like linear, holds nothing and remembers nothing. */
 static int pbt_do_reset(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	struct pbt *pbt = ti->private;
@@ -202,6 +208,7 @@ static int pbt_do_reset(struct dm_target *ti, unsigned int argc, char **argv)
 	pbt->gate = GATE_OPEN;
 	pbt->advance = 0;
 	pbt->accept = 0;
+	pbt_clear(pbt);
 	spin_unlock_irq(&pbt->lock);
 
 	wake_up_all(&pbt->gate_wait);

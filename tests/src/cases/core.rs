@@ -8,9 +8,8 @@ use guest::case::LeftOut;
 use guest::condition::SuspendForm::{Explicit, Implicit};
 use guest::dm::Flush::{Flush, Noflush};
 use guest::dm::test_target::OnMap::{Hold, Remap, Requeue, RequeueUnderNoflush};
-use guest::dm::test_target::Order::{self, Accept, Clear, CloseGate, EndIo, Map, OpenGate, Presuspend};
+use guest::dm::test_target::Order::{self, Accept, CloseGate, EndIo, Map, OpenGate, Presuspend};
 use guest::dm::test_target::{OnEnd, OnPresuspend};
-use guest::evidence::observe::Observed;
 use guest::io::{Spec, writes};
 use guest::prelude::*;
 
@@ -170,10 +169,8 @@ fn hold(bench: &mut Bench, map: &TestMap, specs: &[Spec], pieces: u64) -> Outcom
     Ok(io)
 }
 
-/// The suspended map's targets behave like linear from now on, and their logs begin with what is re-issued.
-const FROM_NOW_ON: &[Order] = &[Map(Remap), EndIo(OnEnd::Done), Accept { sectors: 0, skip: 0 }, Clear];
-
 /// Suspends with noflush, finds all of the I/O in the core, and resumes; or does it in one call, with a new table.
+/// From then on the targets behave like linear, and their logs begin with what is re-issued.
 fn suspend_and_resume(bench: &Bench, map: &TestMap, io: &TestIo) -> Outcome {
     if bench.condition().suspend == Some(Implicit) {
         map.load_again()?;
@@ -181,7 +178,7 @@ fn suspend_and_resume(bench: &Bench, map: &TestMap, io: &TestIo) -> Outcome {
     }
     map.suspend(Noflush)?;
     io.is_pushed_back_to_the_core()?;
-    map.tell(FROM_NOW_ON)?;
+    map.tell(&[Order::Reset])?;
     map.resume()
 }
 
@@ -207,7 +204,7 @@ fn io_that_map_requeues_is_pushed_back(bench: &mut Bench) -> Outcome {
 
     if !implicit {
         io.is_pushed_back_to_the_core()?;
-        map.tell(FROM_NOW_ON)?;
+        map.tell(&[Order::Reset])?;
         map.resume()?;
     }
     io.succeeds()?;
@@ -252,7 +249,7 @@ fn spanning_io_fails_with_a_flush_suspend(bench: &mut Bench) -> Outcome {
     } else {
         map.suspend(Flush)?;
         io.fails_with_eio()?;
-        map.tell(FROM_NOW_ON)?;
+        map.tell(&[Order::Reset])?;
         map.resume()?;
     }
     bench.data_is_what_was_written()
@@ -261,7 +258,7 @@ fn spanning_io_fails_with_a_flush_suspend(bench: &mut Bench) -> Outcome {
 /// S2: the first half is written before the suspend, the second one pushed back by it.
 fn the_half_that_succeeded_is_not_issued_again(bench: &mut Bench) -> Outcome {
     let (map, halves, io) = spanning(bench)?;
-    map.tell_one(0, &[Order::Release])?;
+    map.tell_one(0, Order::Release)?;
     map.has_ended(1)?;
     io.is_held(1)?;
 
@@ -277,7 +274,7 @@ fn the_half_that_succeeded_is_not_issued_again(bench: &mut Bench) -> Outcome {
 /// another (in the seed, one `dm_io` stood for all clones). The bio returns after both.
 fn the_half_that_failed_fails_the_io(bench: &mut Bench) -> Outcome {
     let (map, halves, io) = spanning(bench)?;
-    map.tell_one(0, &[Order::Fail])?;
+    map.tell_one(0, Order::Fail)?;
     io.is_held(1)?;
 
     suspend_and_resume(bench, &map, &io)?;
@@ -296,19 +293,19 @@ fn pushback_supersedes_an_error(bench: &mut Bench) -> Outcome {
     let flush = [Spec::new(IoKind::Flush, 0, 0)];
 
     let io = hold(bench, &map, &flush, 2)?;
-    map.tell_one(0, &[Order::Fail])?;
+    map.tell_one(0, Order::Fail)?;
     io.is_held(1)?;
     suspend_and_resume(bench, &map, &io)?;
     io.succeeds()?;
 
     let io = hold(bench, &map, &flush, 2)?;
-    map.tell_one(0, &[Presuspend(OnPresuspend::Keep)])?;
+    map.tell_one(0, Presuspend(OnPresuspend::Keep))?;
     let suspend = map.start_suspend(Noflush)?;
     io.is_held(1)?;
-    map.tell_one(0, &[Order::Fail])?;
+    map.tell_one(0, Order::Fail)?;
     suspend.succeeds()?;
     io.is_pushed_back_to_the_core()?;
-    map.tell(FROM_NOW_ON)?;
+    map.tell(&[Order::Reset])?;
     map.resume()?;
     io.succeeds()?;
 
@@ -325,7 +322,7 @@ fn pushed_back_io_is_reissued_in_order(bench: &mut Bench) -> Outcome {
     io.is_pushed_back_to_the_core()?;
     let later: Vec<Spec> = specs[..8].iter().map(|spec| spec.moved(1)).collect();
     let later_io = bench.submit_each(&map, &later)?;
-    map.tell(FROM_NOW_ON)?;
+    map.tell(&[Order::Reset])?;
     map.resume()?;
 
     io.succeeds()?;
@@ -352,14 +349,14 @@ fn refused_pushback_is_eio(bench: &mut Bench) -> Outcome {
     bench.submit_each(&map, &specs)?.fails_with_eio()?;
 
     let io = hold(bench, &map, &specs, pieces)?;
-    map.tell(&[Order::PushBack])?;
+    map.tell(&[Order::PushBack(None)])?;
     io.fails_with_eio()?;
 
     let io = hold(bench, &map, &specs, pieces)?;
     map.tell(&[Presuspend(OnPresuspend::Release)])?;
     map.suspend(Flush)?;
     io.fails_with_eio()?;
-    map.tell(FROM_NOW_ON)?;
+    map.tell(&[Order::Reset])?;
     map.resume()?;
 
     bench.data_is_what_was_written()
@@ -387,7 +384,7 @@ fn partly_accepted_io_is_whole(bench: &mut Bench) -> Outcome {
 /// X1 (seed, error path 1): the observed kernel's fault point stands for the seed's failing `bdget_disk()`.
 fn failed_suspend_reissues_what_was_pushed_back(bench: &mut Bench) -> Outcome {
     let (map, specs, io) = held(bench)?;
-    let hooks = Observed::require(map.map().device())?;
+    let hooks = map.hooks()?;
     map.tell(&[Map(RequeueUnderNoflush)])?;
 
     hooks.fail_noflush_suspends(1)?;

@@ -4,12 +4,13 @@
 pub mod compat;
 pub mod core;
 pub mod normal;
+pub mod race;
 pub mod selftest;
 
 use guest::case::Case;
 
 /// The groups, in the order in which they run.
-pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, core::CASES, selftest::CASES];
+pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, core::CASES, race::CASES, selftest::CASES];
 
 /// What every case about a kernel needs of its configuration.
 const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG"];
