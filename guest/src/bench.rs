@@ -5,6 +5,7 @@
 //! the case. A case's steps are checked by [`multipath::MultipathMap`] (the map's side) and [`io::Io`] (where the
 //! I/O is); the names of the assertions are constants there.
 
+pub mod holdable;
 pub mod io;
 pub mod multipath;
 mod teardown;
@@ -21,6 +22,7 @@ use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
 use crate::modules;
+use crate::paths::loop_device::LoopDevice;
 use crate::paths::{Path, scsi_debug};
 use crate::rcu;
 use io::{Io, Watched};
@@ -37,6 +39,9 @@ pub struct Bench {
     maps: Vec<Map>,
     /// Those of them that have to be told to let go.
     test_maps: Vec<TestMap>,
+    /// What [`holdable::HoldablePath`]s are made of: below all maps.
+    gates: Vec<Map>,
+    loops: Vec<LoopDevice>,
     batches: Vec<Rc<Batch>>,
     /// Started while the paths are made, used by the first map.
     creator: Option<Creator>,
@@ -46,8 +51,18 @@ pub struct Bench {
 impl Bench {
     /// A bench for one run of a case.
     pub fn new(condition: Condition) -> Self {
-        let (paths, maps, test_maps, batches) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { condition, ledger: None, paths, maps, test_maps, batches, creator: None, taken_down: false }
+        Self {
+            condition,
+            ledger: None,
+            paths: Vec::new(),
+            maps: Vec::new(),
+            test_maps: Vec::new(),
+            gates: Vec::new(),
+            loops: Vec::new(),
+            batches: Vec::new(),
+            creator: None,
+            taken_down: false,
+        }
     }
 
     /// The point of the matrix.
@@ -73,7 +88,7 @@ impl Bench {
     /// `count` paths to the one disk that this case did not have yet: over hosts that the VM kept, then over new ones.
     /// The first call gives the disk its first content.
     pub fn paths(&mut self, count: u32) -> Outcome<Vec<Path>> {
-        if self.maps.is_empty() && self.creator.is_none() {
+        if self.maps.is_empty() && self.gates.is_empty() && self.creator.is_none() {
             self.creator = Some(Map::creator()?);
         }
         let mine: Vec<u32> = self.paths.iter().map(|path| path.address().host).collect();
@@ -148,6 +163,11 @@ impl Bench {
         self.submit_to(Engine::IoUring, map, &specs, vec![Watched::of(left), Watched::of(right)])
     }
 
+    /// Submits them while `other`, which went to the same map before, is held in a path; on other blocks.
+    pub fn submit_beside(&mut self, map: &MultipathMap, other: &Io) -> Outcome<Io> {
+        self.submit_with(Engine::IoUring, map, u64::from(io::COUNT) * 2).map(|io| io.beside(other))
+    }
+
     fn submit_to(&mut self, engine: Engine, map: &Map, specs: &[Spec], watched: Vec<Watched>) -> Outcome<Io> {
         let batch = Rc::new(self.ledger()?.submit(engine, &map.node(), specs)?);
         self.batches.push(Rc::clone(&batch));
@@ -164,11 +184,16 @@ impl Bench {
     }
 
     fn create(&mut self, name: &str, table: &Table) -> Outcome<Map> {
-        let name = DmName::of(name).guest("name a map")?;
-        let creator = self.creator.take().map_or_else(Map::creator, Ok)?;
-        let map = rcu::expedited(|| Map::create(creator, name, table))?;
+        let map = self.make(name, table)?;
         self.maps.push(map.clone());
         Ok(map)
+    }
+
+    /// Makes a device; the caller puts it where the clean-up finds it.
+    fn make(&mut self, name: &str, table: &Table) -> Outcome<Map> {
+        let name = DmName::of(name).guest("name a map")?;
+        let creator = self.creator.take().map_or_else(Map::creator, Ok)?;
+        rcu::expedited(|| Map::create(creator, name, table))
     }
 
     fn ledger(&mut self) -> Outcome<&mut Ledger> {

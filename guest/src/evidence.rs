@@ -25,7 +25,7 @@ mod test_target;
 use std::fmt;
 
 pub use mq::{Mq, Op, Request};
-pub use read::{blk_debugfs_missing, read};
+pub use read::{blk_debugfs_missing, read, requests};
 pub use test_target::{Place, place};
 
 /// What a map and the devices below it show at one moment.

@@ -45,6 +45,8 @@ pub const FAILS: &str = "I/O fails with EIO";
 pub const QUEUED_FAILS: &str = "queued I/O fails with EIO";
 /// Whatever happens to it, it comes back.
 pub const COMES_BACK: &str = "I/O comes back";
+/// A path holds all of it.
+pub const IN_FLIGHT: &str = "I/O is in flight in a path";
 /// What a flush suspend leaves in the core is complete there.
 pub const NOT_LOST: &str = "I/O that survives a flush suspend is not lost";
 
@@ -60,6 +62,8 @@ pub(super) struct Watched {
     device: DevNo,
     queue_mode: QueueMode,
     mark: Cell<Mark>,
+    /// How many requests a request-based map has: whoever submits more waits for one.
+    capacity: u64,
     /// What the core counts, on an observed kernel, and what it had counted at the mark.
     core: Option<(Observed, Cell<Counters>)>,
 }
@@ -70,7 +74,12 @@ impl Watched {
         let (device, queue_mode) = (map.map().device(), map.queue_mode());
         let mark = Mark { inflight: evidence::read(device, queue_mode).inflight, returned: 0 };
         let core = Observed::of(device).map(|core| (core, Cell::default()));
-        Self { name: map.map().name().to_string(), device, queue_mode, mark: Cell::new(mark), core }
+        let capacity = match queue_mode {
+            QueueMode::Bio => u64::MAX,
+            QueueMode::Rq => evidence::requests(device).unwrap_or(u64::MAX),
+        };
+        let name = map.map().name().to_string();
+        Self { name, device, queue_mode, mark: Cell::new(mark), capacity, core }
     }
 
     /// What the core counted since the mark.
@@ -101,6 +110,17 @@ impl Watched {
 pub struct Io {
     batch: Rc<Batch>,
     watched: Vec<Watched>,
+    /// I/O of the same map that a path holds.
+    held: Option<Rc<Batch>>,
+}
+
+/// Whether the case knows of a suspend that still waits: the map does not show it, and maps nothing any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Suspend {
+    /// As the map shows.
+    Shown,
+    /// It has begun and waits for I/O in flight.
+    Waits,
 }
 
 /// What one look saw of one map, and how many I/Os there are.
@@ -123,7 +143,12 @@ struct Look {
 
 impl Io {
     pub(super) fn new(batch: Rc<Batch>, watched: Vec<Watched>) -> Self {
-        Self { batch, watched }
+        Self { batch, watched, held: None }
+    }
+
+    /// Every look at this I/O knows that `other`, of the same map, is held in a path until it returns.
+    pub(super) fn beside(self, other: &Self) -> Self {
+        Self { held: Some(Rc::clone(&other.batch)), ..self }
     }
 
     /// How many are pending, succeeded, failed.
@@ -147,7 +172,16 @@ impl Io {
     /// target again before the suspend was complete). A request that lay on the requeue list when the queue was
     /// stopped takes no such step, so there it is only told.
     pub fn is_pushed_back_to_the_core(&self) -> Outcome {
-        self.stays(PUSHED_BACK, |seen| {
+        self.is_pushed_back(Suspend::Shown)
+    }
+
+    /// The same while the suspend still waits for other I/O.
+    pub fn is_pushed_back_while_the_suspend_waits(&self) -> Outcome {
+        self.is_pushed_back(Suspend::Waits)
+    }
+
+    fn is_pushed_back(&self, suspend: Suspend) -> Outcome {
+        self.stays(suspend, PUSHED_BACK, |seen| {
             let counted = match (seen.queue_mode, seen.counted) {
                 (QueueMode::Bio, Some(core)) => core.added >= seen.count,
                 _ => true,
@@ -159,26 +193,38 @@ impl Io {
         .map(drop)
     }
 
-    /// What is pushed back from here on is counted from this moment, when everything is known to be in flight.
+    /// All of it is in flight in a path of the map, none has returned.
+    pub fn is_in_flight(&self) -> Outcome {
+        self.settles(IN_FLIGHT, |seen| {
+            seen.place == Whereabouts { in_paths: seen.count, ..Whereabouts::default() }
+        })
+    }
+
     fn is_queued(&self, name: &str) -> Outcome {
-        let look = self.stays(name, |seen| {
+        self.settles(name, |seen| {
             !seen.suspended && seen.place == Whereabouts { in_target: seen.count, ..Whereabouts::default() }
-        })?;
+        })
+    }
+
+    /// What is pushed back from here on is counted from this moment, when everything is known to be in flight.
+    fn settles(&self, name: &str, is_there: impl Fn(&Seen) -> bool) -> Outcome {
+        let look = self.stays(Suspend::Shown, name, is_there)?;
         self.watched.iter().zip(&look.maps).try_for_each(|(watched, (_, _, mark))| watched.set_mark(*mark))
     }
 
     /// Waits until every watched map has all of the I/O in the place that `is_there` knows. As soon as any I/O
     /// has returned, that can't come true any more.
-    fn stays(&self, name: &str, is_there: impl Fn(&Seen) -> bool) -> Outcome<Look> {
+    fn stays(&self, suspend: Suspend, name: &str, is_there: impl Fn(&Seen) -> bool) -> Outcome<Look> {
         let look = wait_for(STEP, name, || {
-            let look = self.look()?;
+            let look = self.look(suspend)?;
             if !look.tally.all_pending() {
                 return Err(Failure::assertion(name, self.describe(&look)));
             }
-            let count = look.tally.total as u64;
+            let total = look.tally.total as u64;
             let maps = self.watched.iter().zip(&look.maps).zip(&look.counted);
             let everywhere = maps.into_iter().all(|((watched, (place, suspended, _)), counted)| {
                 let (queue_mode, counted) = (watched.queue_mode, *counted);
+                let count = total.min(watched.capacity);
                 is_there(&Seen { place: *place, suspended: *suspended, queue_mode, counted, count })
             });
             Ok(if everywhere { Ok(look) } else { Err(self.describe(&look)) })
@@ -202,7 +248,7 @@ impl Io {
     /// After a flush suspend: waits until each I/O has either come back or is positively in the core.
     pub fn has_failed_or_is_in_the_core(&self) -> Outcome {
         let look = wait_for(STEP, NOT_LOST, || {
-            let look = self.look()?;
+            let look = self.look(Suspend::Shown)?;
             let pending = look.tally.pending as u64;
             let kept = |(place, ..): &(Whereabouts, bool, Mark)| {
                 *place == Whereabouts { in_core: place.in_core, ..Whereabouts::default() }
@@ -229,13 +275,17 @@ impl Io {
         ensure(tally.ok + eio == tally.total, COMES_BACK, &tally)
     }
 
-    fn look(&self) -> Outcome<Look> {
+    fn look(&self, suspend: Suspend) -> Outcome<Look> {
         // The tally first: what returns meanwhile makes the sum of the places too small, never too big.
         let tally = self.batch.tally();
-        let returned = (tally.total - tally.pending) as u64;
+        let held = self.held.as_ref().map(|batch| batch.tally()).unwrap_or_default();
+        let returned = (tally.total - tally.pending + held.total - held.pending) as u64;
         let maps = self.watched.iter().map(|watched| {
-            let now = evidence::read(watched.device, watched.queue_mode);
-            let place = whereabouts(&now, watched.mark.get(), returned);
+            let mut now = evidence::read(watched.device, watched.queue_mode);
+            now.suspended |= suspend == Suspend::Waits;
+            let mut place = whereabouts(&now, watched.mark.get(), returned);
+            // If less than what is held is there, this too is no place at which the caller wants to see it.
+            place.in_paths = place.in_paths.abs_diff(held.pending as u64);
             (place, now.suspended, Mark { inflight: now.inflight, returned })
         });
         let maps = maps.collect();

@@ -35,7 +35,7 @@ impl Bench {
         }
         if pending {
             // In the order in which they were made: what lies below must let go of its I/O first.
-            for map in &self.maps {
+            for map in self.gates.iter().chain(&self.maps) {
                 attempt(fail_everything(map));
             }
         }
@@ -44,14 +44,23 @@ impl Bench {
             attempt(batch.wait_all_completed(STEP, COMES_BACK).map(drop));
         }
         self.ledger = None;
-        let names: Vec<&DmName> = self.maps.iter().rev().map(Map::name).collect();
-        attempt(rcu::expedited(|| remove(&names)));
+        attempt(remove_all(&self.maps));
+        for device in self.loops.drain(..) {
+            attempt(rcu::expedited(|| device.clear()));
+        }
+        attempt(remove_all(&self.gates));
         // Hosts that somebody else made are for the agent to find.
         if !self.paths.is_empty() {
             attempt(rcu::expedited(scsi_debug::keep_or_remove_hosts));
         }
         problems
     }
+}
+
+/// What was made last goes first: it may stand on the others.
+fn remove_all(maps: &[Map]) -> Outcome {
+    let names: Vec<&DmName> = maps.iter().rev().map(Map::name).collect();
+    rcu::expedited(|| remove(&names))
 }
 
 /// Exchanges the map's table for one that fails everything, suspended or not. Noflush, because a flush suspend

@@ -25,6 +25,11 @@ pub fn read(device: DevNo, mode: QueueMode) -> Snapshot {
     }
 }
 
+/// `queue/nr_requests`: how many requests a request-based device has.
+pub fn requests(device: DevNo) -> Option<u64> {
+    text(&PathBuf::from(format!("/sys/dev/block/{device}/queue/nr_requests"))).trim().parse().ok()
+}
+
 /// Why blk-mq's state of the map can't be seen; `None` if it can.
 pub fn blk_debugfs_missing(device: DevNo) -> Option<String> {
     let file = debug_folder(device).join("requeue_list");

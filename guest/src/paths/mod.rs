@@ -4,6 +4,7 @@
 //! [`scsi_debug`] makes them. A [`Path`] is what a case holds: one SCSI device with its disk. Faults that go
 //! through device-mapper (the message `fail_path`) are the map's business, see [`crate::bench`].
 
+pub mod loop_device;
 pub mod scsi_debug;
 
 use std::fmt;
@@ -70,6 +71,12 @@ impl Path {
             return Err(format!("{disk} has no size"));
         }
         Ok(Self { address, disk, device, length })
+    }
+
+    /// The same SCSI device, seen through a block device that stands on its disk and has its length.
+    #[must_use]
+    pub fn seen_through(&self, disk: &str, device: DevNo) -> Self {
+        Self { disk: disk.to_owned(), device, ..self.clone() }
     }
 
     /// Its SCSI address.
@@ -175,9 +182,9 @@ fn read(file: &str) -> Result<String, String> {
         .map_err(|error| format!("{file}: {error}"))
 }
 
-/// What a case should not leave behind: every device-mapper device (of whomever), and SCSI hosts beyond those that a VM
-/// keeps. Reads sysfs only, so that it costs no process.
+/// What a case should not leave behind: every device-mapper device (of whomever), loop devices over something, and SCSI
+/// hosts beyond those that a VM keeps. Reads sysfs only, so that it costs no process.
 pub fn leftovers() -> Vec<String> {
     let maps = crate::dm::map::all_names().into_iter().map(|name| format!("device-mapper device {name}"));
-    maps.chain(scsi_debug::leftover_hosts()).collect()
+    maps.chain(loop_device::leftovers()).chain(scsi_debug::leftover_hosts()).collect()
 }
