@@ -16,6 +16,8 @@ pub enum Tag {
     Core,
     /// The seed's own race, hit on purpose.
     Race,
+    /// The seed's error-path list.
+    ErrorPath,
     /// Provokes a non-pass outcome on purpose, to prove the harness.
     Selftest,
 }
@@ -28,6 +30,7 @@ impl Tag {
             Self::Normal => "normal",
             Self::Core => "core",
             Self::Race => "race",
+            Self::ErrorPath => "error-path",
             Self::Selftest => "selftest",
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What many cases start with.
 
+use guest::bench::holdable::HoldablePath;
 use guest::bench::io::Io;
 use guest::bench::multipath::MultipathMap;
 use guest::dm::NoPath;
@@ -53,4 +54,52 @@ pub fn spanning_in_the_targets(bench: &mut Bench) -> Outcome<Spanning> {
     let io = bench.submit_spanning(&spanning, &left, &right)?;
     io.is_queued_in_the_target()?;
     Ok(Spanning { paths, left, right, io })
+}
+
+/// I/O in flight in the only path of a map that has not failed.
+pub struct InFlight {
+    /// The path.
+    pub slow: HoldablePath,
+    /// Another path, which has failed.
+    pub failed: Path,
+    /// The map.
+    pub map: MultipathMap,
+    /// The I/O.
+    pub held: Io,
+}
+
+/// A map over a path that holds I/O and one that has failed, then I/O, which is seen in flight before this returns.
+pub fn in_flight(bench: &mut Bench, no_path: NoPath) -> Outcome<InFlight> {
+    let paths = bench.paths(2)?;
+    let slow = bench.holdable("gate", &paths[0])?;
+    let failed = paths[1].clone();
+    let map = bench.multipath("map", &[failed.clone(), slow.path().clone()], no_path)?;
+    slow.hold()?;
+    map.fail_first_path(Fault::Message)?;
+    let held = bench.submit(&map)?;
+    held.is_in_flight()?;
+    Ok(InFlight { slow, failed, map, held })
+}
+
+/// I/O of one map in two places: in flight in a path, and queued in the target.
+pub struct Split {
+    /// The path that holds I/O. The map takes it for failed, and so gives it nothing more.
+    pub slow: HoldablePath,
+    /// The other path, which has failed.
+    pub failed: Path,
+    /// The map, with queue_if_no_path.
+    pub map: MultipathMap,
+    /// The I/O that the path holds.
+    pub held: Io,
+    /// The I/O that the target has queued.
+    pub queued: Io,
+}
+
+/// As [`in_flight`], then that path fails too, then more I/O: it is seen queued in the target before this returns.
+pub fn split_between_path_and_target(bench: &mut Bench) -> Outcome<Split> {
+    let InFlight { slow, failed, map, held } = in_flight(bench, NoPath::Queue)?;
+    map.fail_every_path(Fault::Message)?;
+    let queued = bench.submit_beside(&map, &held)?;
+    queued.is_queued_in_the_target()?;
+    Ok(Split { slow, failed, map, held, queued })
 }

@@ -85,6 +85,7 @@ fn the_default_run_is_known() {
             ("race::pushback_meets_the_end_of_a_suspend", 1),
             ("race::pushback_meets_an_interruption", 1),
             ("race::pushback_meets_the_merge", 1),
+            ("error_path::interrupted_suspend_keeps_pushed_back_io", 4),
         ]
     );
 }

@@ -3,6 +3,7 @@
 
 pub mod compat;
 pub mod core;
+pub mod error_path;
 pub mod normal;
 pub mod race;
 pub mod selftest;
@@ -10,10 +11,19 @@ pub mod selftest;
 use guest::case::Case;
 
 /// The groups, in the order in which they run.
-pub const GROUPS: &[&[Case]] = &[compat::CASES, normal::CASES, core::CASES, race::CASES, selftest::CASES];
+pub const GROUPS: &[&[Case]] = &[
+    compat::CASES,
+    normal::CASES,
+    error_path::CASES,
+    core::CASES,
+    race::CASES,
+    selftest::CASES,
+];
 
 /// What every case about a kernel needs of its configuration.
 const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG"];
 
 /// What every case about the core alone needs.
 const CORE_NEEDS: &[&str] = &["BLK_DEV_DM", "BLK_DEV_SD", "SCSI_DEBUG"];
+/// The same for a case that holds I/O in flight.
+const HELD: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG", "BLK_DEV_LOOP"];

@@ -40,7 +40,9 @@ impl Scope {
     /// Whether a case of this group is in it.
     pub const fn has(self, tag: Tag) -> bool {
         match tag {
-            Tag::Compat | Tag::Normal | Tag::Core | Tag::Race => matches!(self, Self::Kernel | Self::All),
+            Tag::Compat | Tag::Normal | Tag::ErrorPath | Tag::Core | Tag::Race => {
+                matches!(self, Self::Kernel | Self::All)
+            }
             Tag::Selftest => matches!(self, Self::Selftest | Self::All),
         }
     }
