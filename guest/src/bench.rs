@@ -164,8 +164,8 @@ impl Bench {
     }
 
     /// Submits them while `other`, which went to the same map before, is held in a path; on other blocks.
-    pub fn submit_beside(&mut self, map: &MultipathMap, other: &Io) -> Outcome<Io> {
-        self.submit_with(Engine::IoUring, map, u64::from(io::COUNT) * 2).map(|io| io.beside(other))
+    pub fn submit_beside(&mut self, engine: Engine, map: &MultipathMap, other: &Io) -> Outcome<Io> {
+        self.submit_with(engine, map, u64::from(io::COUNT) * 2).map(|io| io.beside(other))
     }
 
     fn submit_to(&mut self, engine: Engine, map: &Map, specs: &[Spec], watched: Vec<Watched>) -> Outcome<Io> {

@@ -5,6 +5,7 @@ use guest::bench::holdable::HoldablePath;
 use guest::bench::io::Io;
 use guest::bench::multipath::MultipathMap;
 use guest::dm::NoPath;
+use guest::io::Engine;
 use guest::paths::Path;
 use guest::prelude::*;
 
@@ -99,7 +100,7 @@ pub struct Split {
 pub fn split_between_path_and_target(bench: &mut Bench) -> Outcome<Split> {
     let InFlight { slow, failed, map, held } = in_flight(bench, NoPath::Queue)?;
     map.fail_every_path(Fault::Message)?;
-    let queued = bench.submit_beside(&map, &held)?;
+    let queued = bench.submit_beside(Engine::IoUring, &map, &held)?;
     queued.is_queued_in_the_target()?;
     Ok(Split { slow, failed, map, held, queued })
 }

@@ -85,7 +85,15 @@ fn the_default_run_is_known() {
             ("race::pushback_meets_the_end_of_a_suspend", 1),
             ("race::pushback_meets_an_interruption", 1),
             ("race::pushback_meets_the_merge", 1),
+            ("noflush::io_failing_during_the_wait_is_pushed_back", 2),
+            ("noflush::io_failing_without_queueing_is_pushed_back", 2),
+            ("compat::io_failing_during_flush_suspend_fails", 2),
+            ("noflush::flag_is_gone_after_resume", 2),
+            ("error_path::failed_suspend_reissues_pushed_back_io", 2),
             ("error_path::interrupted_suspend_keeps_pushed_back_io", 4),
+            ("error_path::interrupted_suspend_reissues_pushed_back_io", 4),
+            ("error_path::io_not_returned_in_time_fails", 2),
+            ("error_path::errors_are_eio_and_nothing_internal", 2),
         ]
     );
 }

@@ -43,6 +43,8 @@ pub const SUCCEEDS: &str = "I/O completes without an error";
 pub const FAILS: &str = "I/O fails with EIO";
 /// All of it comes back with EIO, which the target had queued.
 pub const QUEUED_FAILS: &str = "queued I/O fails with EIO";
+/// All of it comes back with EIO, and nothing that only the kernel should know.
+pub const EIO_ONLY: &str = "errors are EIO and nothing internal";
 /// Whatever happens to it, it comes back.
 pub const COMES_BACK: &str = "I/O comes back";
 /// A path holds all of it.
@@ -241,8 +243,17 @@ impl Io {
 
     /// All of it comes back, with EIO.
     pub fn fails_with_eio(&self) -> Outcome {
+        self.fails_with_eio_as(FAILS)
+    }
+
+    /// The same, for a case about which errno it is.
+    pub fn fails_with_nothing_but_eio(&self) -> Outcome {
+        self.fails_with_eio_as(EIO_ONLY)
+    }
+
+    fn fails_with_eio_as(&self, name: &str) -> Outcome {
         let tally = self.batch.wait_all_completed(STEP, COMES_BACK)?;
-        ensure(tally.all_failed_with(nix::libc::EIO), FAILS, &tally)
+        ensure(tally.all_failed_with(nix::libc::EIO), name, &tally)
     }
 
     /// After a flush suspend: waits until each I/O has either come back or is positively in the core.

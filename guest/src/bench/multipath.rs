@@ -98,6 +98,11 @@ impl MultipathMap {
         self.tell("reinstate_path", &self.paths)
     }
 
+    /// The same about the first path only.
+    pub fn reinstate_first_path(&self) -> Outcome {
+        self.tell("reinstate_path", &self.paths[..1])
+    }
+
     /// Waits until `dmsetup status` calls every path failed.
     pub fn has_no_valid_path(&self) -> Outcome {
         wait_for(STEP, NO_VALID_PATH, || {

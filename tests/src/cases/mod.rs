@@ -4,6 +4,7 @@
 pub mod compat;
 pub mod core;
 pub mod error_path;
+pub mod in_flight;
 pub mod normal;
 pub mod race;
 pub mod selftest;
@@ -14,6 +15,7 @@ use guest::case::Case;
 pub const GROUPS: &[&[Case]] = &[
     compat::CASES,
     normal::CASES,
+    in_flight::CASES,
     error_path::CASES,
     core::CASES,
     race::CASES,
