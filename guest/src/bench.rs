@@ -5,6 +5,7 @@
 //! the case. A case's steps are checked by [`multipath::MultipathMap`] (the map's side) and [`io::Io`] (where the
 //! I/O is); the names of the assertions are constants there.
 
+pub mod background;
 pub mod holdable;
 pub mod io;
 pub mod multipath;

@@ -89,6 +89,8 @@ fn the_default_run_is_known() {
             ("noflush::io_failing_without_queueing_is_pushed_back", 2),
             ("compat::io_failing_during_flush_suspend_fails", 2),
             ("noflush::flag_is_gone_after_resume", 2),
+            ("noflush::queue_settings_change_while_suspended", 1),
+            ("noflush::more_suspends_than_tags", 1),
             ("error_path::failed_suspend_reissues_pushed_back_io", 2),
             ("error_path::interrupted_suspend_keeps_pushed_back_io", 4),
             ("error_path::interrupted_suspend_reissues_pushed_back_io", 4),

@@ -7,7 +7,7 @@ mod capture;
 mod case_process;
 mod port;
 mod postcondition;
-mod process;
+pub(crate) mod process;
 pub mod sabotage;
 
 use std::os::fd::AsFd as _;

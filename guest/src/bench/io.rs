@@ -49,6 +49,8 @@ pub const EIO_ONLY: &str = "errors are EIO and nothing internal";
 pub const COMES_BACK: &str = "I/O comes back";
 /// A path holds all of it.
 pub const IN_FLIGHT: &str = "I/O is in flight in a path";
+/// No request or bio of it is left in the map.
+pub const NOTHING_LEFT: &str = "nothing is left in the map";
 /// What a flush suspend leaves in the core is complete there.
 pub const NOT_LOST: &str = "I/O that survives a flush suspend is not lost";
 
@@ -254,6 +256,15 @@ impl Io {
     fn fails_with_eio_as(&self, name: &str) -> Outcome {
         let tally = self.batch.wait_all_completed(STEP, COMES_BACK)?;
         ensure(tally.all_failed_with(nix::libc::EIO), name, &tally)
+    }
+
+    /// All of it has returned, and the map has nothing in flight and every request free.
+    pub fn leaves_nothing_in_the_map(&self) -> Outcome {
+        wait_for(STEP, NOTHING_LEFT, || {
+            let look = self.look(Suspend::Shown)?;
+            let nothing = look.maps.iter().all(|(place, ..)| *place == Whereabouts::default());
+            Ok(if nothing && look.tally.all_completed() { Ok(()) } else { Err(self.describe(&look)) })
+        })
     }
 
     /// After a flush suspend: waits until each I/O has either come back or is positively in the core.

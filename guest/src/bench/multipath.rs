@@ -8,6 +8,7 @@ use crate::paths::Path;
 use crate::report::happened;
 use crate::wait::wait_for;
 
+use super::background::Background;
 use super::io::STEP;
 
 /// The map knows that all of its paths failed.
@@ -117,6 +118,13 @@ impl MultipathMap {
         let table = self.map.table()?;
         let queues = |target: &Target| matches!(target, Target::Multipath(m) if m.no_path == NoPath::Queue);
         ensure(table.0.iter().all(|segment| queues(&segment.target)), STILL_QUEUES, &table)
+    }
+
+    /// Starts to change a setting of the map's queue, `/sys/block/dm-N/queue/SETTING`.
+    pub fn start_setting(&self, setting: &str, value: &str) -> Outcome<Background> {
+        let file = format!("/sys/dev/block/{}/queue/{setting}", self.map.device());
+        let value = value.to_owned();
+        Background::start(format!("{setting} = {value}"), move || std::fs::write(file, value))
     }
 
     /// Suspends the map.

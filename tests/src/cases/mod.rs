@@ -7,6 +7,7 @@ pub mod error_path;
 pub mod in_flight;
 pub mod normal;
 pub mod race;
+pub mod requests;
 pub mod selftest;
 
 use guest::case::Case;
@@ -16,6 +17,7 @@ pub const GROUPS: &[&[Case]] = &[
     compat::CASES,
     normal::CASES,
     in_flight::CASES,
+    requests::CASES,
     error_path::CASES,
     core::CASES,
     race::CASES,
