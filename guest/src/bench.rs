@@ -6,12 +6,14 @@
 //! I/O is); the names of the assertions are constants there.
 
 pub mod background;
+pub mod file_system;
 pub mod holdable;
 pub mod io;
 pub mod multipath;
 mod teardown;
 pub mod test_map;
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::time::{ClockId, clock_gettime};
@@ -43,6 +45,8 @@ pub struct Bench {
     /// What [`holdable::HoldablePath`]s are made of: below all maps.
     gates: Vec<Map>,
     loops: Vec<LoopDevice>,
+    /// Where file systems are, or were, mounted.
+    mounts: Vec<PathBuf>,
     batches: Vec<Rc<Batch>>,
     /// Started while the paths are made, used by the first map.
     creator: Option<Creator>,
@@ -60,6 +64,7 @@ impl Bench {
             test_maps: Vec::new(),
             gates: Vec::new(),
             loops: Vec::new(),
+            mounts: Vec::new(),
             batches: Vec::new(),
             creator: None,
             taken_down: false,
@@ -102,8 +107,7 @@ impl Bench {
         }
         self.paths.extend(new.iter().cloned());
         if let (None, Some(first)) = (&self.ledger, new.first()) {
-            let bytes = first.length().bytes().unwrap_or(0);
-            let mut ledger = Ledger::new(seed(), bytes / u64::from(BLOCK));
+            let mut ledger = Ledger::new(seed(), used(first).0 * 512 / u64::from(BLOCK));
             ledger.prefill(&first.node())?;
             self.ledger = Some(ledger);
         }
@@ -112,10 +116,31 @@ impl Bench {
 
     /// A multipath map over `paths`, in the run's queue mode.
     pub fn multipath(&mut self, name: &str, paths: &[Path], no_path: NoPath) -> Outcome<MultipathMap> {
+        let length = self.disk_length()?;
+        self.multipath_of(name, length, paths, no_path)
+    }
+
+    /// The same over the whole disk and not only its part that holds the identified data.
+    pub fn multipath_of_the_whole_disk(
+        &mut self,
+        name: &str,
+        paths: &[Path],
+        no_path: NoPath,
+    ) -> Outcome<MultipathMap> {
+        let length = self.first_path()?.length();
+        self.multipath_of(name, length, paths, no_path)
+    }
+
+    fn multipath_of(
+        &mut self,
+        name: &str,
+        length: Sectors,
+        paths: &[Path],
+        no_path: NoPath,
+    ) -> Outcome<MultipathMap> {
         for module in ["dm-multipath", "dm-round-robin"] {
             modules::require(module)?;
         }
-        let length = self.disk_length()?;
         let table = multipath::table(length, no_path, self.queue_mode(), paths);
         let map = self.create(name, &table)?;
         if self.queue_mode() == QueueMode::Rq
@@ -202,10 +227,20 @@ impl Bench {
     }
 
     fn disk_length(&self) -> Outcome<Sectors> {
-        let first =
-            self.paths.first().ok_or_else(|| Failure::guest("the case asked for a map before paths"))?;
-        Ok(first.length())
+        self.first_path().map(used)
     }
+
+    fn first_path(&self) -> Outcome<&Path> {
+        self.paths.first().ok_or_else(|| Failure::guest("the case asked for a map before paths"))
+    }
+}
+
+/// How much of a disk is given identified data, and so verified, in each case: 256 blocks. A whole disk is large
+/// enough for a file system with a journal.
+const USED: Sectors = Sectors(2048);
+
+fn used(disk: &Path) -> Sectors {
+    disk.length().min(USED)
 }
 
 impl Drop for Bench {

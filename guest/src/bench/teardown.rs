@@ -4,7 +4,10 @@
 //! Each step has its deadline, and a step that fails does not keep the next from being tried. Whether all is
 //! clean is not decided here: the agent looks for [`crate::paths::leftovers`] itself.
 
+use nix::mount::MntFlags;
+
 use super::Bench;
+use super::file_system::unmount;
 use super::io::{COMES_BACK, STEP};
 use crate::dm::remove::remove;
 use crate::dm::{DmName, Flush, Map, Table};
@@ -33,11 +36,15 @@ impl Bench {
         for map in &self.test_maps {
             attempt(map.let_go(pending));
         }
-        if pending {
+        let mounted: Vec<_> = self.mounts.drain(..).filter(|place| place.exists()).collect();
+        if pending || !mounted.is_empty() {
             // In the order in which they were made: what lies below must let go of its I/O first.
             for map in self.gates.iter().chain(&self.maps) {
                 attempt(fail_everything(map));
             }
+        }
+        for place in &mounted {
+            attempt(unmount(place, MntFlags::MNT_DETACH));
         }
         for batch in self.batches.drain(..) {
             // Also closes the device.

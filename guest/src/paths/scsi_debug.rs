@@ -21,8 +21,8 @@ pub const MODULE: &str = "scsi_debug";
 
 /// How to load it. `add_host=0`: no host at first. `per_host_store=0`: one store for all. `vpd_use_hostno=0`: all
 /// hosts report the same identity. `delay=0`: a command completes inside `queuecommand`.
-/// `dev_size_mb=1`: 256 blocks of 4 KiB, so that the whole disk can be filled and verified in each case.
-pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 dev_size_mb=1 delay=0 ndelay=0";
+/// `dev_size_mb=8`: the smallest disk on which an ext4 with a journal fits; most cases use the first MiB only.
+pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 dev_size_mb=8 delay=0 ndelay=0";
 
 const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
 

@@ -4,6 +4,7 @@
 pub mod compat;
 pub mod core;
 pub mod error_path;
+pub mod file_system;
 pub mod in_flight;
 pub mod normal;
 pub mod race;
@@ -18,6 +19,7 @@ pub const GROUPS: &[&[Case]] = &[
     normal::CASES,
     in_flight::CASES,
     requests::CASES,
+    file_system::CASES,
     error_path::CASES,
     core::CASES,
     race::CASES,
@@ -29,5 +31,6 @@ const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG
 
 /// What every case about the core alone needs.
 const CORE_NEEDS: &[&str] = &["BLK_DEV_DM", "BLK_DEV_SD", "SCSI_DEBUG"];
+
 /// The same for a case that holds I/O in flight.
 const HELD: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG", "BLK_DEV_LOOP"];

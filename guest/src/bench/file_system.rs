@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! An ext4 on a multipath map: made, mounted, unmounted, and read past the map.
+//!
+//! Every step that may wait for I/O has a deadline. What is still mounted at the end of a case is unmounted by the
+//! clean-up, after all I/O was made to fail: an unmount before that could wait for ever.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path as FilePath, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::Bench;
+use super::background::Background;
+use super::io::{PUSHED_BACK, QUEUED, STEP};
+use super::multipath::MultipathMap;
+use crate::dm::{Sectors, Table, Target};
+use crate::evidence::{self, Mark, whereabouts};
+use crate::failure::{Failure, GuestContext as _, Outcome, ensure};
+use crate::modules;
+use crate::paths::Path;
+use crate::report::happened;
+use crate::wait::wait_for;
+
+/// The file system of a case, and the tool that makes it.
+const KIND: &str = "ext4";
+const MAKE: &str = "mke2fs";
+/// 8 MiB hold a journal with blocks of 1 KiB only, and nothing is left to be initialised in the background.
+const MAKE_OPTIONS: [&str; 10] = [
+    "-q",
+    "-F",
+    "-t",
+    KIND,
+    "-b",
+    "1024",
+    "-E",
+    "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+    "-O",
+    "^resize_inode",
+];
+/// Nothing but the case commits. And no read-ahead: 6.12 warns in `blk_rq_set_mixed_merge()` when a read of bio-based
+/// multipath (`REQ_FAILFAST_TRANSPORT`) is merged with a read-ahead (all `REQ_FAILFAST_MASK`), suspended or not.
+const MOUNT_OPTIONS: &str = "commit=1000,inode_readahead_blks=0,no_prefetch_block_bitmaps";
+/// How long it may take to make one, before scaling.
+const MADE: Duration = Duration::from_secs(10);
+
+/// The file system is unmounted.
+pub const UNMOUNTS: &str = "the file system unmounts";
+/// What was written is there, read past the map.
+pub const CONTENT: &str = "the files hold what was written";
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct FileSystem {
+    place: PathBuf,
+}
+
+/// One file of it, of one size, written at once.
+#[derive(Debug)]
+pub struct Content {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    /// A file of 64 KiB whose bytes tell `seed`.
+    pub fn of(name: &'static str, seed: u8) -> Self {
+        let bytes = (0..64 * 1024_u32).map(|at| at.to_le_bytes()[1] ^ at.to_le_bytes()[0] ^ seed).collect();
+        Self { name, bytes }
+    }
+}
+
+impl FileSystem {
+    /// Writes into the page cache, in the background: a frozen file system keeps the writer waiting.
+    pub fn start_write(&self, content: &Content) -> Outcome<Background> {
+        let (file, bytes) = (self.place.join(content.name), content.bytes.clone());
+        Background::start(format!("write to {}", file.display()), move || {
+            OpenOptions::new().write(true).create(true).truncate(false).open(file)?.write_all_at(&bytes, 0)
+        })
+    }
+
+    /// Writes a file's dirty pages and its metadata to the disk, in the background.
+    pub fn start_fsync(&self, content: &Content) -> Outcome<Background> {
+        let file = self.place.join(content.name);
+        Background::start(format!("fsync of {}", file.display()), move || File::open(file)?.sync_all())
+    }
+
+    /// Unmounts it. Assertion: [`UNMOUNTS`].
+    pub fn unmount(self) -> Outcome {
+        unmount(&self.place, MntFlags::empty())
+    }
+
+    /// The file is there with this content. Assertion: [`CONTENT`].
+    pub fn has(&self, content: &Content) -> Outcome {
+        let file = self.place.join(content.name);
+        let seen = fs::read(&file);
+        let right = seen.as_ref().is_ok_and(|bytes| *bytes == content.bytes);
+        let seen = seen.map_or_else(|error| error.to_string(), |bytes| format!("{} bytes", bytes.len()));
+        ensure(right, CONTENT, format_args!("{}: {seen}, not the ones written", file.display()))
+    }
+}
+
+/// Unmounts in the background, with a deadline.
+pub(super) fn unmount(place: &FilePath, flags: MntFlags) -> Outcome {
+    let at = place.to_owned();
+    Background::start(format!("unmount of {}", place.display()), move || {
+        umount2(&at, flags).map_err(io::Error::from)
+    })?
+    .succeeds(UNMOUNTS)?;
+    fs::remove_dir(place).guest(format_args!("remove {}", place.display()))
+}
+
+impl Bench {
+    /// Makes an ext4 on the whole of a map and mounts it.
+    pub fn file_system(&mut self, map: &MultipathMap) -> Outcome<FileSystem> {
+        make(&map.map().node())?;
+        self.mount("fs", &map.map().node(), MsFlags::empty(), MOUNT_OPTIONS)
+    }
+
+    /// Mounts the disk read-only through a path, past the map that holds it: a dm-linear may share the path with the map,
+    /// where a file system may not.
+    pub fn file_system_past_the_map(&mut self, path: &Path) -> Outcome<FileSystem> {
+        let target = Target::Linear { device: path.device(), offset: Sectors::ZERO };
+        let past = self.create("past", &Table::single(path.length(), target))?;
+        self.mount("past", &past.node(), MsFlags::MS_RDONLY, "noload")
+    }
+
+    fn mount(
+        &mut self,
+        name: &str,
+        device: &FilePath,
+        flags: MsFlags,
+        options: &'static str,
+    ) -> Outcome<FileSystem> {
+        modules::require(KIND)?.insert(KIND, "").guest("load the module ext4")?;
+        let place = FilePath::new("/tmp").join(name);
+        fs::create_dir_all(&place).guest(format_args!("make {}", place.display()))?;
+        let (from, to) = (device.to_owned(), place.clone());
+        Background::start(format!("mount of {}", device.display()), move || {
+            mount(Some(&from), &to, Some(KIND), flags, Some(options)).map_err(io::Error::from)
+        })?
+        .succeeds("the file system mounts")?;
+        self.mounts.push(place.clone());
+        Ok(FileSystem { place })
+    }
+}
+
+fn make(device: &FilePath) -> Outcome {
+    let mut command = Command::new(MAKE);
+    command.args(MAKE_OPTIONS).arg(device).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().guest(format_args!("start {MAKE}"))?;
+    let ended = wait_for(MADE, "the file system is made", || {
+        Ok(child.try_wait().guest(format_args!("wait for {MAKE}"))?.ok_or_else(|| "it still runs".to_owned()))
+    });
+    if ended.is_err() {
+        let _gone_already = child.kill();
+    }
+    let status = ended?;
+    let said = child.wait_with_output().guest(format_args!("hear {MAKE}"))?.stderr;
+    if status.success() {
+        happened("file system made", &[("kind", &KIND), ("device", &device.display())]);
+        return Ok(());
+    }
+    Err(Failure::guest(format_args!("{MAKE} failed ({status}): {}", String::from_utf8_lossy(&said).trim())))
+}
+
+impl MultipathMap {
+    /// Waits until the target holds I/O of a file system, its paths none; what to count from when it is pushed back.
+    pub fn queues_something(&self) -> Outcome<Mark> {
+        wait_for(STEP, QUEUED, || {
+            let now = evidence::read(self.map().device(), self.queue_mode());
+            let place = whereabouts(&now, Mark::default(), 0);
+            let there = !now.suspended && place.in_target > 0 && place.in_paths == 0;
+            Ok(if there { Ok(Mark { inflight: now.inflight, returned: 0 }) } else { Err(place.to_string()) })
+        })
+    }
+
+    /// Waits until the core of the suspended map has all of that.
+    pub fn has_pushed_back_everything(&self, mark: Mark) -> Outcome {
+        wait_for(STEP, PUSHED_BACK, || {
+            let now = evidence::read(self.map().device(), self.queue_mode());
+            let place = whereabouts(&now, mark, 0);
+            let there = now.suspended && place.in_core > 0 && place.in_target + place.in_paths == 0;
+            Ok(if there { Ok(()) } else { Err(place.to_string()) })
+        })
+    }
+}

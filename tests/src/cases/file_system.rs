@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Pushback below a mounted file system: what the seed is for. Its note on `lock_fs()` says why a noflush suspend must not
+//! freeze: the I/O of the freeze would be pushed back and never return.
+
+use guest::bench::file_system::Content;
+use guest::case::LeftOut;
+use guest::dm::Flush::{Flush, Noflush};
+use guest::dm::NoPath;
+use guest::prelude::*;
+
+use crate::matrix::Matrix;
+
+/// What is needed of the kernel.
+const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG", "EXT4_FS"];
+
+/// A writer gets through.
+pub const NOT_FROZEN: &str = "a noflush suspend does not freeze the file system";
+/// A writer waits.
+pub const FROZEN: &str = "a suspend without noflush freezes the file system";
+/// A file system with paths takes a write.
+pub const WRITES: &str = "the file system takes a write";
+/// What was dirty or on its way reaches the disk.
+pub const SYNCS: &str = "what waited for a path reaches the disk";
+
+const IMPLICIT: LeftOut =
+    LeftOut { what: "implicit", reason: "the file system is written to while the map is suspended" };
+
+/// The table of this group.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "noflush::mounted_file_system_survives",
+        claim: "seed, no lock_fs() under noflush",
+        summary: "a mounted file system outlives the loss of all paths, a noflush suspend and a new table",
+        tag: Tag::Normal,
+        needs: NEEDS,
+        conditions: || Matrix::of_maps().build(),
+        left_out: &[IMPLICIT],
+        allow: &[],
+        deadline_seconds: 30,
+        run: mounted_file_system_survives,
+    },
+    Case {
+        name: "compat::flush_suspend_freezes_the_file_system",
+        claim: "seed, no lock_fs() under noflush: the control",
+        summary: "a suspend without noflush freezes a mounted file system until the resume",
+        tag: Tag::Compat,
+        needs: NEEDS,
+        conditions: || Matrix::of_maps().build(),
+        left_out: &[IMPLICIT],
+        allow: &[],
+        deadline_seconds: 30,
+        run: flush_suspend_freezes_the_file_system,
+    },
+];
+
+/// L1 (seed, "don't issue `lock_fs()` in `dm_suspend()` if the `DM_NOFLUSH_FLAG` is specified"): an ext4 is mounted on a map,
+/// a file is dirty, all paths fail, and the file system waits for its I/O. A noflush suspend pushes that I/O back and does
+/// not freeze: a writer still gets through to the page cache. With a new table everything reaches the disk, and
+/// whoever mounts it through a path finds it there.
+fn mounted_file_system_survives(bench: &mut Bench) -> Outcome {
+    let paths = bench.paths(2)?;
+    let map = bench.multipath_of_the_whole_disk("map", &paths, NoPath::Queue)?;
+    let files = bench.file_system(&map)?;
+    // Both files exist from the start, so that no later write has to read anything.
+    for name in ["dirty", "late"] {
+        let first = Content::of(name, 1);
+        files.start_write(&first)?.succeeds(WRITES)?;
+        files.start_fsync(&first)?.succeeds(SYNCS)?;
+    }
+    map.fail_every_path(bench.fault())?;
+    let dirty = Content::of("dirty", 2);
+    files.start_write(&dirty)?.succeeds(WRITES)?;
+    let fsync = files.start_fsync(&dirty)?;
+    let mark = map.queues_something()?;
+
+    map.suspend(Noflush)?;
+    map.has_pushed_back_everything(mark)?;
+    let late = Content::of("late", 3);
+    files.start_write(&late)?.succeeds(NOT_FROZEN)?;
+
+    map.load(&paths)?;
+    map.resume()?;
+    fsync.succeeds(SYNCS)?;
+    files.unmount()?;
+    let past = bench.file_system_past_the_map(&paths[0])?;
+    past.has(&dirty)?;
+    past.has(&late)?;
+    past.unmount()
+}
+
+/// The control of L1: a suspend without noflush freezes the file system. A writer waits until the resume.
+fn flush_suspend_freezes_the_file_system(bench: &mut Bench) -> Outcome {
+    let paths = bench.paths(1)?;
+    let map = bench.multipath_of_the_whole_disk("map", &paths, NoPath::Queue)?;
+    let files = bench.file_system(&map)?;
+    let content = Content::of("late", 1);
+
+    map.suspend(Flush)?;
+    let mut write = files.start_write(&content)?;
+    write.is_blocked(FROZEN)?;
+    map.resume()?;
+    write.succeeds(WRITES)?;
+
+    files.unmount()?;
+    let past = bench.file_system_past_the_map(&paths[0])?;
+    past.has(&content)?;
+    past.unmount()
+}
