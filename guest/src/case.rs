@@ -5,7 +5,7 @@ use crate::bench::Bench;
 use crate::condition::Condition;
 use crate::failure::Outcome;
 
-/// What kind of case this is; `selftest` cases are hidden from the default run.
+/// What kind of case this is; `selftest` and `measurement` cases are hidden from the default run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {
     /// The seed's regression and compatibility list.
@@ -20,9 +20,16 @@ pub enum Tag {
     ErrorPath,
     /// Provokes a non-pass outcome on purpose, to prove the harness.
     Selftest,
+    /// Measures instead of proving, for `cargo xtask bench`; it is never traced.
+    Measurement,
 }
 
 impl Tag {
+    /// Whether the default run leaves it out.
+    pub const fn is_hidden(self) -> bool {
+        matches!(self, Self::Selftest | Self::Measurement)
+    }
+
     /// The stable name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -32,6 +39,7 @@ impl Tag {
             Self::Race => "race",
             Self::ErrorPath => "error-path",
             Self::Selftest => "selftest",
+            Self::Measurement => "measurement",
         }
     }
 }

@@ -7,8 +7,10 @@
 //!  |  -- Run{token,case,cond} --------> | -- fork -------------> |
 //!  |  <------------- Started ---------- |                        |
 //!  |  <------------- Happened ----------------------------------- |   any number
+//!  |  <------------- Traced ------------ |                        |   any number, on an observed kernel
 //!  |  <------------- Verdict ------------------------------------ |   exactly one
 //!  |                                    | <---- exit ----------- |
+//!  |  <------------- Traced, TraceCut - |                            all of the trace, and what is missing of it
 //!  |  <-- Ended{exit, violations} ----- |                            exactly one
 //!  |  -- Capture ---------------------> |  (after a deadline: at any time)
 //!  |  <-- Captured ... CaptureDone ---- |
@@ -22,9 +24,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::trace::Record;
 
 /// Version of this protocol; both sides are built from one tree, so any difference is an error.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Name of the virtio-serial port, the same in QEMU's argv and in `/sys/class/virtio-ports/*/name`.
 pub const PORT_NAME: &str = "org.dm-pushback.agent";
@@ -107,6 +110,18 @@ pub enum Exit {
     },
 }
 
+/// What is missing of a trace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Events beyond what one case may put into the stream.
+    pub left_out: u64,
+    /// Events that the kernel's buffer had no room for.
+    pub lost: u64,
+    /// What could not be read or understood; a few of each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
+}
+
 /// What the guest tells the host. `t` is seconds on the guest's `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -123,6 +138,8 @@ pub enum FromGuest {
         taint: u64,
         /// Modules that could not be loaded, with modprobe's words.
         missing_modules: BTreeMap<String, String>,
+        /// The kernel carries the observe series: cases are traced.
+        observed: bool,
     },
     /// The agent has accepted `Run` and forked the case's process.
     Started {
@@ -142,6 +159,23 @@ pub enum FromGuest {
         /// Its details, by name.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         details: BTreeMap<String, String>,
+    },
+    /// What the kernel's tracepoints said while the case ran, in their order; several in a frame.
+    Traced {
+        /// Of the run.
+        token: u64,
+        /// The events.
+        records: Vec<Record>,
+    },
+    /// What is missing of the case's trace; only if something is.
+    TraceCut {
+        /// Of the run.
+        token: u64,
+        /// Seconds since boot.
+        t: f64,
+        /// What is missing.
+        #[serde(flatten)]
+        cut: Cut,
     },
     /// The case's verdict on itself.
     Verdict {

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use guest::condition::Condition;
-use guest::message::{Exit, Verdict};
+use guest::message::{Cut, Exit, Verdict};
+use guest::trace::What;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
@@ -73,6 +74,9 @@ pub enum Kind {
         time_factor: f64,
         /// Modules that the image names and this kernel does not have.
         missing_modules: BTreeMap<String, String>,
+        /// The kernel carries the observe series: `traced` events tell where the I/O is.
+        #[serde(default)]
+        observed: bool,
     },
     /// A VM is gone.
     VmEnded {
@@ -95,6 +99,20 @@ pub enum Kind {
         /// Details by name.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         details: BTreeMap<String, String>,
+    },
+    /// A tracepoint of the observe series. `t` is when the kernel passed it; it comes into the stream later.
+    Traced {
+        /// The map, as `MAJOR:MINOR`; the case's events `map created` know its name.
+        dev: String,
+        /// What happened.
+        #[serde(flatten)]
+        what: What,
+    },
+    /// Something is missing of the case's trace.
+    TraceCut {
+        /// What.
+        #[serde(flatten)]
+        cut: Cut,
     },
     /// The case's verdict on itself; not yet the outcome.
     CaseVerdict {

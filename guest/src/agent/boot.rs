@@ -26,13 +26,14 @@ pub struct Ready {
 
 const NODEV: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
-/// Where, what, whether the guest can do without it (`DEBUG_FS` is missing on some distribution kernels).
+/// Where, what, whether the guest must have it (`DEBUG_FS` is missing on some distribution kernels).
 const MOUNTS: &[(&str, &str, bool)] = &[
     ("/sys", "sysfs", true),
     ("/run", "tmpfs", true),
     ("/tmp", "tmpfs", true),
     ("/sys/kernel/debug", "debugfs", false),
     ("/sys/kernel/config", "configfs", false),
+    ("/sys/kernel/tracing", "tracefs", false),
 ];
 
 /// Brings the guest up.

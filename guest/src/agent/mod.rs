@@ -9,6 +9,7 @@ mod port;
 mod postcondition;
 pub(crate) mod process;
 pub mod sabotage;
+mod tracer;
 
 use std::os::fd::AsFd as _;
 
@@ -17,12 +18,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
-use crate::case::{Case, full_name};
+use crate::case::{Case, Tag, full_name};
 use crate::kmsg;
 use crate::message::{FromGuest, PROTOCOL, ToGuest, mode};
 use crate::wire::Decoder;
 use port::Port;
 use postcondition::Before;
+use tracer::Tracer;
 
 /// Seconds on `CLOCK_MONOTONIC`, the clock of every message.
 pub fn now() -> f64 {
@@ -61,6 +63,8 @@ struct Agent {
     port: Port,
     running: Option<Running>,
     capture: Option<(u64, Pid)>,
+    /// Of an observed kernel.
+    tracer: Option<Tracer>,
 }
 
 fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()> {
@@ -68,6 +72,7 @@ fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()>
     wanted.add(Signal::SIGCHLD);
     wanted.thread_block()?;
     let signals = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let tracer = Tracer::open()?;
     let port = Port::open()?;
     port.send(&FromGuest::Hello {
         protocol: PROTOCOL,
@@ -75,8 +80,9 @@ fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()>
         release: ready.release.clone(),
         taint: postcondition::taint(),
         missing_modules: ready.missing_modules.clone(),
+        observed: tracer.is_some(),
     })?;
-    let mut agent = Agent { catalogue, port, running: None, capture: None };
+    let mut agent = Agent { catalogue, port, running: None, capture: None, tracer };
     let mut decoder = Decoder::new();
     let mut buffer = [0; 4096];
     loop {
@@ -84,13 +90,18 @@ fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()>
             PollFd::new(agent.port.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let tracing = agent.tracer.as_ref().is_some_and(Tracer::is_running);
+        let limit = if tracing { tracer::READ_EVERY_MS.into() } else { PollTimeout::NONE };
+        match poll(&mut fds, limit) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let readable =
             |fd: &PollFd| fd.revents().is_some_and(|r| r.intersects(PollFlags::POLLIN | PollFlags::POLLHUP));
         let (from_host, from_children) = (readable(&fds[0]), readable(&fds[1]));
+        if !from_host && !from_children {
+            agent.forward_trace()?;
+        }
         if from_children {
             while signals.read_signal()?.is_some() {}
             agent.reap()?;
@@ -115,6 +126,7 @@ impl Agent {
         match request {
             ToGuest::PowerOff => return Ok(std::ops::ControlFlow::Break(())),
             ToGuest::Capture { token } => {
+                self.forward_trace()?;
                 let pid = process::fork(|| capture::collect(&self.port, token))?;
                 self.capture = Some((token, pid));
             }
@@ -124,6 +136,11 @@ impl Agent {
                 self.port.send(&FromGuest::Started { token, t: now() })?;
                 let found = self.catalogue.iter().find(|c| c.name == case);
                 let before = Before::look(found.is_some_and(|case| !case.allow.is_empty()));
+                // What is measured is not looked at.
+                let traced = found.is_some_and(|case| case.tag != Tag::Measurement);
+                if let Some(tracer) = self.tracer.as_mut().filter(|_| traced) {
+                    tracer.start()?;
+                }
                 let pid =
                     process::fork(|| case_process::run(&self.port, token, found, condition, time_factor))?;
                 self.running = Some(Running { token, name, pid, before });
@@ -132,12 +149,23 @@ impl Agent {
         Ok(std::ops::ControlFlow::Continue(()))
     }
 
+    /// Sends what the running case's trace has so far.
+    fn forward_trace(&mut self) -> std::io::Result<()> {
+        match (&mut self.tracer, &self.running) {
+            (Some(tracer), Some(running)) if tracer.is_running() => tracer.forward(&self.port, running.token),
+            _ => Ok(()),
+        }
+    }
+
     /// Collects ended children: the case, a capture, and orphans, which become ours.
     fn reap(&mut self) -> std::io::Result<()> {
         while let Some((pid, exit)) = process::reap() {
             if let Some(running) = self.running.take_if(|running| running.pid == pid) {
                 process::end_group(pid);
                 let violations = running.before.violations();
+                if let Some(tracer) = self.tracer.as_mut().filter(|tracer| tracer.is_running()) {
+                    tracer.stop(&self.port, running.token)?;
+                }
                 kmsg::line(&format!("end {} {}", running.token, running.name))?;
                 self.port.send(&FromGuest::Ended { token: running.token, t: now(), exit, violations })?;
             } else if let Some((token, _)) = self.capture.take_if(|(_, capture)| *capture == pid) {

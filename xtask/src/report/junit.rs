@@ -53,6 +53,12 @@ fn test_case(case: &CaseResult) -> TestCase {
     let mut test = TestCase::new(plain(&case.full_name), status);
     test.set_classname(case.name.as_str());
     test.set_time(seconds(case.seconds));
+    if let Some(evidence) = &case.evidence {
+        test.add_property(("evidence", evidence.as_str()));
+    }
+    if !case.history.is_empty() {
+        test.set_system_out(case.history.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n"));
+    }
     if let Some(folder) = &case.artifacts {
         test.add_property(("artifacts", plain(folder).as_str()));
     }

@@ -90,6 +90,12 @@ fn result(out: &mut String, indent: &str, number: usize, name: &str, case: &Case
     for line in case.message.lines().filter(|line| !line.trim().is_empty()) {
         let _ = writeln!(out, "{indent}# {name}: {}", plain(line));
     }
+    // Of a pass, the other reports tell it.
+    if case.outcome != Status::Pass {
+        for line in &case.history {
+            let _ = writeln!(out, "{indent}# {name}: {}", plain(line));
+        }
+    }
     if let Some(folder) = &case.artifacts {
         let _ = writeln!(out, "{indent}# {name}: artifacts in {}", plain(folder));
     }

@@ -3,9 +3,11 @@
 //! as text and does nothing else; only [`write`] touches files.
 
 pub mod counts;
+mod history;
 pub mod json;
 pub mod junit;
 pub mod ktap;
+mod maps;
 pub mod model;
 pub mod terminal;
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! {"v":1,
 //!  "kernel":{"source","variant","release","id"}, "host":{"qemu","accel","accel_reason","cpus","memory_mib"},
 //!  "cases":[{"name":"compat::x", "conditions":{"queue_mode":"bio",…}, "full_name":"compat::x[bio]",
-//!            "outcome":"Fail", "seconds":1.5, "message":"assertion: seen", "assertion"?, "splat"?, "artifacts"?}],
+//!            "outcome":"Fail", "seconds":1.5, "message":"assertion: seen", "assertion"?, "splat"?, "artifacts"?,
+//!            "evidence"?, "history"?}],
 //!  "summary":{"total","passed","failed","known_deviations","skipped","infra","not_run","seconds","complete","exit_code"}}
 //! ```
 //! `outcome` is a name of the vocabulary, or `NotRun`: planned, and the run ended before it had an outcome. That is
@@ -21,6 +22,15 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, FORMAT, HostFacts, KernelFacts, Kind};
 use crate::exit::Code;
 use crate::outcome::Outcome;
+
+use super::history::Trace;
+
+/// What a case on an observed kernel relies on.
+const TRACEPOINTS: &str = "tracepoints";
+/// The same, when some events were lost.
+const TRACEPOINTS_CUT: &str = "tracepoints (incomplete)";
+/// The best that other kernels offer; see docs/evidence.md.
+const STOCK_EVIDENCE: &str = "inflight, blk-mq debugfs";
 
 /// The whole of `results.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +71,12 @@ pub struct CaseResult {
     /// Folder with console, events and so on, relative to the run folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<String>,
+    /// What tells where the I/O was: `tracepoints`, or what stock kernels offer. Nothing for a case that did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// The tracepoints condensed: lines of text, times in seconds since the case began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
 }
 
 /// The name of an [`Outcome`], or that there is none; from the best to the worst.
@@ -182,6 +198,8 @@ impl CaseResult {
             assertion: assertion.cloned(),
             splat: splat.cloned(),
             artifacts: artifacts.map(str::to_owned),
+            evidence: None,
+            history: vec![],
         }
     }
 
@@ -205,7 +223,22 @@ impl CaseResult {
             assertion: None,
             splat: None,
             artifacts: None,
+            evidence: None,
+            history: vec![],
         }
+    }
+
+    /// Adds what the tracepoints said; `observed` is `None` if the case had no VM.
+    fn with_evidence(mut self, observed: Option<bool>, trace: Trace) -> Self {
+        if self.outcome != Status::Skipped {
+            self.evidence = observed.map(|observed| match (observed, trace.is_complete()) {
+                (true, true) => TRACEPOINTS.to_owned(),
+                (true, false) => TRACEPOINTS_CUT.to_owned(),
+                (false, _) => STOCK_EVIDENCE.to_owned(),
+            });
+        }
+        self.history = trace.lines();
+        self
     }
 
     /// What stands between the brackets of the full name, with the repetition: `scsi_debug,bio #2`.
@@ -235,6 +268,8 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
     let mut results = Results { v: FORMAT, ..Results::default() };
     let mut planned_names = Vec::new();
     let mut started: BTreeMap<String, (String, Condition)> = BTreeMap::new();
+    let mut traces: BTreeMap<String, Trace> = BTreeMap::new();
+    let mut observed: BTreeMap<u32, bool> = BTreeMap::new();
     let mut ended = None;
     let mut last = 0.0_f64;
     for event in events {
@@ -245,19 +280,28 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
                 results.host = host.clone();
                 planned_names.clone_from(planned);
             }
-            Kind::VmReady { release, .. } if results.kernel.release.is_empty() => {
-                results.kernel.release.clone_from(release);
+            Kind::VmReady { release, observed: hooks, .. } => {
+                if results.kernel.release.is_empty() {
+                    results.kernel.release.clone_from(release);
+                }
+                observed.extend(event.vm.map(|vm| (vm, *hooks)));
             }
             Kind::CaseStarted { name, condition, .. } => {
                 let full = event.case.clone().unwrap_or_else(|| full_name(name, condition));
+                traces.insert(full.clone(), Trace::since(event.t));
                 started.insert(full, (name.clone(), *condition));
+            }
+            Kind::Traced { .. } | Kind::TraceCut { .. } | Kind::Happened { .. } => {
+                if let Some(trace) = event.case.as_ref().and_then(|case| traces.get_mut(case)) {
+                    trace.add(event);
+                }
             }
             Kind::CaseOutcome { name, condition, outcome, seconds, artifacts } => {
                 let (full, artifacts) = (event.case.as_deref(), artifacts.as_deref());
-                add(
-                    &mut results.cases,
-                    CaseResult::new(full, name, *condition, outcome, *seconds, artifacts),
-                );
+                let new = CaseResult::new(full, name, *condition, outcome, *seconds, artifacts);
+                let trace = traces.remove(&new.full_name).unwrap_or_default();
+                let hooks = event.vm.and_then(|vm| observed.get(&vm)).copied();
+                add(&mut results.cases, new.with_evidence(hooks, trace));
             }
             Kind::RunEnded { interrupted, seconds } => ended = Some((*interrupted, *seconds)),
             _ => {}

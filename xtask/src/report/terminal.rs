@@ -2,7 +2,7 @@
 //! What a person reads: one line a case while the run goes on, and the summary at its end. Pure: returns text; where
 //! it goes, and whether colours make sense there, the caller knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
@@ -44,6 +44,10 @@ fn head(out: &mut String, results: &Results) {
         "host    {}, {} ({}), {} CPUs, {} MiB",
         host.qemu, host.accel, host.accel_reason, host.cpus, host.memory_mib
     );
+    let kinds: BTreeSet<&str> = results.cases.iter().filter_map(|case| case.evidence.as_deref()).collect();
+    if !kinds.is_empty() {
+        let _ = writeln!(out, "seen by {}", kinds.into_iter().collect::<Vec<_>>().join("; "));
+    }
     if !kernel.unknown_symbols.is_empty() {
         let _ = writeln!(out, "        this tree does not know {}", kernel.unknown_symbols.join(", "));
     }
@@ -100,6 +104,12 @@ fn troubles(out: &mut String, cases: &[CaseResult], run_folder: &Utf8Path, colou
         let _ = writeln!(out, "\n{word}  {} ({:.3} s)", plain(&case.full_name), case.seconds);
         for line in case.message.lines() {
             let _ = writeln!(out, "    {}", plain(line));
+        }
+        if !case.history.is_empty() {
+            let _ = writeln!(out, "    history of its I/O, seconds since it began:");
+        }
+        for line in &case.history {
+            let _ = writeln!(out, "      {}", plain(line));
         }
         if let Some(folder) = &case.artifacts {
             let folder = run_folder.join(folder);

@@ -7,6 +7,8 @@ mod ktap_reader;
 mod snapshots;
 
 use guest::condition::{Condition, Fault, QueueMode, SuspendForm, Transport};
+use guest::message::Cut;
+use guest::trace::{Io, Step, What};
 use proptest::prelude::*;
 
 use super::model::{Status, exit_code, fold};
@@ -56,12 +58,46 @@ fn outcome(t: f64, full: &str, condition: Condition, outcome: Outcome) -> Event 
     event(t, Some(full), Kind::CaseOutcome { name, condition, outcome, seconds: t / 10.0, artifacts })
 }
 
+fn traced(t: f64, step: Step, error: i32) -> Event {
+    let io = Io { step, kind: "bio".into(), op: "W".into(), sector: 56, sectors: 8, error };
+    let what = What::Io(io);
+    event(
+        t,
+        Some("normal::queued_io_leaves[scsi_debug,bio,explicit]"),
+        Kind::Traced { dev: "253:0".into(), what },
+    )
+}
+
+/// Of the failure, in an order that is not that of the times.
+fn trace() -> Vec<Event> {
+    let bio = condition(QueueMode::Bio);
+    vec![
+        event(
+            12.0,
+            Some("normal::queued_io_leaves[scsi_debug,bio,explicit]"),
+            Kind::CaseStarted { name: "normal::queued_io_leaves".into(), condition: bio, deadline: 30.0 },
+        ),
+        traced(12.5, Step::Refused, -5),
+        traced(12.25, Step::Queued, 0),
+        event(
+            12.6,
+            Some("normal::queued_io_leaves[scsi_debug,bio,explicit]"),
+            Kind::TraceCut { cut: Cut { left_out: 0, lost: 3, unreadable: vec!["odd \u{1b}".into()] } },
+        ),
+    ]
+}
+
 fn ended(interrupted: bool) -> Event {
     event(60.0, None, Kind::RunEnded { interrupted, seconds: 60.25 })
 }
 
-/// One stream with every outcome, in an order that is not that of the plan.
+/// One stream with every outcome, and with the trace of one.
 fn every_outcome() -> Vec<Event> {
+    [trace(), outcomes()].concat()
+}
+
+/// In an order that is not that of the plan.
+fn outcomes() -> Vec<Event> {
     let (bio, rq) = (condition(QueueMode::Bio), condition(QueueMode::Rq));
     let text = str::to_owned;
     vec![
@@ -87,6 +123,7 @@ fn every_outcome() -> Vec<Event> {
                 release: "6.12.117".into(),
                 time_factor: 1.0,
                 missing_modules: [("dm-dust".into(), "not found".into())].into(),
+                observed: true,
             },
         ),
         outcome(12.0, "compat::io_fails_without_paths[scsi_debug,bio,explicit] #2", bio, Outcome::Pass),

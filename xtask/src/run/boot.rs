@@ -62,7 +62,9 @@ impl Session {
                     self.console(found);
                 }
                 Signal::SplatStarted(..) => {}
-                Signal::Agent(FromGuest::Hello { protocol, t, release, missing_modules, .. }) => {
+                Signal::Agent(FromGuest::Hello {
+                    protocol, t, release, missing_modules, observed, ..
+                }) => {
                     if protocol != PROTOCOL {
                         return Err(BootError::Host(format!(
                             "the agent speaks protocol {protocol}, not {PROTOCOL}"
@@ -72,7 +74,8 @@ impl Session {
                     self.boot_seconds = (at - self.qemu.started).as_secs_f64();
                     self.factor = Factor::measured(at - self.qemu.started);
                     let (seconds, time_factor) = (self.boot_seconds, self.factor.value());
-                    self.emit(Source::Host, Kind::VmReady { seconds, release, time_factor, missing_modules });
+                    let kind = Kind::VmReady { seconds, release, time_factor, missing_modules, observed };
+                    self.emit(Source::Host, kind);
                     return Ok(());
                 }
                 Signal::Agent(other) => {

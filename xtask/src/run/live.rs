@@ -24,7 +24,7 @@ pub fn listener(progress: &Progress, total: usize) -> Box<dyn FnMut(&Event) + Se
             let case = CaseResult::new(full, name, *condition, outcome, *seconds, artifacts.as_deref());
             progress.line(&status_line(&case, progress.is_live()));
         }
-        Kind::VmReady { seconds, release, time_factor, missing_modules } => {
+        Kind::VmReady { seconds, release, time_factor, missing_modules, .. } => {
             let vm = event.vm.unwrap_or_default();
             progress.line(&format!(
                 "VM {vm}: Linux {release} ready after {seconds:.1} s, deadlines × {time_factor:.1}"

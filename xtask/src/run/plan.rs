@@ -32,7 +32,9 @@ pub enum Scope {
     Kernel,
     /// The hidden cases that test the harness.
     Selftest,
-    /// Both.
+    /// The hidden cases that measure.
+    Measurement,
+    /// All of them.
     All,
 }
 
@@ -44,6 +46,7 @@ impl Scope {
                 matches!(self, Self::Kernel | Self::All)
             }
             Tag::Selftest => matches!(self, Self::Selftest | Self::All),
+            Tag::Measurement => matches!(self, Self::Measurement | Self::All),
         }
     }
 }

@@ -8,6 +8,7 @@ use camino::Utf8Path;
 use guest::case::{Case, full_name};
 use guest::condition::Condition;
 use guest::message::{FromGuest, ToGuest};
+use guest::trace::Record;
 
 use super::boot::BootError;
 use super::clocks::Factor;
@@ -199,6 +200,8 @@ impl Session {
             FromGuest::Hello { .. } => return Err("the agent started anew in the middle of a case".into()),
             FromGuest::Started { token, .. }
             | FromGuest::Happened { token, .. }
+            | FromGuest::Traced { token, .. }
+            | FromGuest::TraceCut { token, .. }
             | FromGuest::Verdict { token, .. }
             | FromGuest::Ended { token, .. }
             | FromGuest::Captured { token, .. }
@@ -212,6 +215,8 @@ impl Session {
                 watch.last_event.clone_from(&what);
                 self.emit_at(at, t, Kind::Happened { what, details });
             }
+            FromGuest::Traced { records, .. } => self.traced(at, records),
+            FromGuest::TraceCut { t, cut, .. } => self.emit_at(at, t, Kind::TraceCut { cut }),
             FromGuest::Verdict { t, verdict, .. } => {
                 watch.facts.verdicts.push(verdict.clone());
                 self.emit_at(at, t, Kind::CaseVerdict { verdict });
@@ -257,13 +262,14 @@ impl Session {
     fn drain(&mut self, limit: Duration, done: impl Fn(&Signal) -> bool) -> bool {
         let start = Instant::now();
         while start.elapsed() < limit && !interrupt::requested() {
-            let Some((_, signal)) = self.qemu.next(TICK) else { continue };
+            let Some((at, signal)) = self.qemu.next(TICK) else { continue };
             let (over, ended) = (done(&signal), matches!(signal, Signal::ConsoleEnded));
             match signal {
                 Signal::Console(found) => self.console(found),
                 Signal::Agent(FromGuest::Captured { title, text, .. }) => {
                     self.emit(Source::Guest, Kind::Captured { title, text });
                 }
+                Signal::Agent(FromGuest::Traced { records, .. }) => self.traced(at, records),
                 _ => {}
             }
             if over || ended {
@@ -332,6 +338,12 @@ impl Session {
     fn emit_at(&mut self, at: Instant, guest_t: f64, kind: Kind) {
         self.synchronise(at, guest_t);
         self.stream.at(guest_t + self.offset, Source::Guest, &self.place, kind);
+    }
+
+    fn traced(&mut self, at: Instant, records: Vec<Record>) {
+        for Record { t, dev, what } in records {
+            self.emit_at(at, t, Kind::Traced { dev, what });
+        }
     }
 
     pub(super) fn synchronise(&mut self, at: Instant, guest_t: f64) {

@@ -83,15 +83,14 @@ impl Stream {
         Ok(inner.events.clone())
     }
 
-    /// The events of one place, for the folder of a failure.
+    /// The events of one place, for the folder of a failure, in the order of their times: the kernel's tracepoints
+    /// come in bundles and late.
     pub fn of(&self, place: &Place) -> Vec<Event> {
         let inner = self.lock();
-        inner
-            .events
-            .iter()
-            .filter(|e| e.vm == place.vm && (e.case.is_none() || e.case == place.case))
-            .cloned()
-            .collect()
+        let here = |e: &&Event| e.vm == place.vm && (e.case.is_none() || e.case == place.case);
+        let mut events: Vec<Event> = inner.events.iter().filter(here).cloned().collect();
+        events.sort_by(|a, b| a.t.total_cmp(&b.t));
+        events
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

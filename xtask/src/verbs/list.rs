@@ -24,7 +24,7 @@ pub struct Options {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
-    /// Also the hidden cases that test the harness
+    /// Also the hidden cases, which test the harness or measure
     #[arg(long)]
     all: bool,
     /// Also what is expected of each on this variant of a base

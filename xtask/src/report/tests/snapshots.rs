@@ -31,6 +31,9 @@ fn ktap() {
       1..2
       # scsi_debug,bio,explicit: no write returns: 3 of 32 returned with EIO
       # scsi_debug,bio,explicit: the first: #7 <sector 56> & "its" neighbours\u{1b}[31m\u{0}
+      # scsi_debug,bio,explicit: +0.250           1 bio of 253:0 queued in the target
+      # scsi_debug,bio,explicit: +0.500           1 bio of 253:0 refused instead of pushed back with EIO
+      # scsi_debug,bio,explicit: incomplete: 0 more events, 3 lost by the kernel; odd \u{1b}
       # scsi_debug,bio,explicit: artifacts in cases/normal--queued_io_leaves-scsi_debug,bio,explicit-
       not ok 1 scsi_debug,bio,explicit # Fail: no write returns: 3 of 32 returned with EIO
       # scsi_debug,rq,explicit: warning: WARNING: CPU: 1 PID: 77 at drivers/md/dm-rq.c:195 f+0x1/0x2 ]]>
@@ -64,6 +67,7 @@ fn ktap() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a document as it is")]
 fn junit() {
     let mut results = fold(&every_outcome());
     // One of each kind of element is enough to read.
@@ -80,9 +84,14 @@ fn junit() {
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
-            <testcase name="compat::queued_io_fails[scsi_debug,bio,explicit]" classname="compat::queued_io_fails" time="1.000"/>
+            <testcase name="compat::queued_io_fails[scsi_debug,bio,explicit]" classname="compat::queued_io_fails" time="1.000">
+                <properties>
+                    <property name="evidence" value="tracepoints"/>
+                </properties>
+            </testcase>
             <testcase name="compat::queued_io_fails[scsi_debug,rq,explicit]" classname="compat::queued_io_fails" time="1.100">
                 <properties>
+                    <property name="evidence" value="tracepoints"/>
                     <property name="artifacts" value="cases/compat--queued_io_fails-scsi_debug,rq,explicit-"/>
                 </properties>
                 <skipped message="every queued write fails with EIO: stock request-based multipath keeps requeued requests over a flush suspend" type="KnownDeviation"/>
@@ -97,8 +106,16 @@ fn junit() {
                 <property name="kernel.release" value="6.12.117"/>
                 <property name="kernel.id" value="0123abcd"/>
             </properties>
-            <testcase name="compat::io_fails_without_paths[scsi_debug,bio,explicit]" classname="compat::io_fails_without_paths" time="1.150"/>
-            <testcase name="compat::io_fails_without_paths[scsi_debug,bio,explicit] #2" classname="compat::io_fails_without_paths" time="1.200"/>
+            <testcase name="compat::io_fails_without_paths[scsi_debug,bio,explicit]" classname="compat::io_fails_without_paths" time="1.150">
+                <properties>
+                    <property name="evidence" value="tracepoints"/>
+                </properties>
+            </testcase>
+            <testcase name="compat::io_fails_without_paths[scsi_debug,bio,explicit] #2" classname="compat::io_fails_without_paths" time="1.200">
+                <properties>
+                    <property name="evidence" value="tracepoints"/>
+                </properties>
+            </testcase>
         </testsuite>
         <testsuite name="normal::queued_io_leaves" tests="2" skipped="0" errors="0" failures="2" time="2.700">
             <properties>
@@ -111,13 +128,18 @@ fn junit() {
             </properties>
             <testcase name="normal::queued_io_leaves[scsi_debug,bio,explicit]" classname="normal::queued_io_leaves" time="1.300">
                 <properties>
+                    <property name="evidence" value="tracepoints (incomplete)"/>
                     <property name="artifacts" value="cases/normal--queued_io_leaves-scsi_debug,bio,explicit-"/>
                 </properties>
                 <failure message="no write returns: 3 of 32 returned with EIO" type="Fail">no write returns: 3 of 32 returned with EIO
     the first: #7 &lt;sector 56&gt; &amp; &quot;its&quot; neighbours\u{1b}[31m\u{0}</failure>
+                <system-out>+0.250           1 bio of 253:0 queued in the target
+    +0.500           1 bio of 253:0 refused instead of pushed back with EIO
+    incomplete: 0 more events, 3 lost by the kernel; odd \u{1b}</system-out>
             </testcase>
             <testcase name="normal::queued_io_leaves[scsi_debug,rq,explicit]" classname="normal::queued_io_leaves" time="1.400">
                 <properties>
+                    <property name="evidence" value="tracepoints"/>
                     <property name="artifacts" value="cases/normal--queued_io_leaves-scsi_debug,rq,explicit-"/>
                 </properties>
                 <failure message="warning: WARNING: CPU: 1 PID: 77 at drivers/md/dm-rq.c:195 f+0x1/0x2 ]]&gt;" type="KernelSplat"/>
@@ -150,6 +172,7 @@ fn junit() {
             </properties>
             <testcase name="normal::no_tool" classname="normal::no_tool" time="4.200">
                 <properties>
+                    <property name="evidence" value="tracepoints"/>
                     <property name="artifacts" value="cases/normal--no_tool"/>
                 </properties>
                 <error message="the image has no dmsetup" type="Infra"/>
@@ -160,6 +183,7 @@ fn junit() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a document as it is")]
 fn json() {
     let mut results = fold(&every_outcome());
     let text = json::render(&results).unwrap();
@@ -200,7 +224,8 @@ fn json() {
           "seconds": 1.1,
           "message": "every queued write fails with EIO: stock request-based multipath keeps requeued requests over a flush suspend",
           "assertion": "every queued write fails with EIO",
-          "artifacts": "cases/compat--queued_io_fails-scsi_debug,rq,explicit-"
+          "artifacts": "cases/compat--queued_io_fails-scsi_debug,rq,explicit-",
+          "evidence": "tracepoints"
         },
         {
           "name": "normal::queued_io_leaves",
@@ -214,7 +239,13 @@ fn json() {
           "seconds": 1.3,
           "message": "no write returns: 3 of 32 returned with EIO\nthe first: #7 <sector 56> & \"its\" neighbours\u001b[31m\u0000",
           "assertion": "no write returns",
-          "artifacts": "cases/normal--queued_io_leaves-scsi_debug,bio,explicit-"
+          "artifacts": "cases/normal--queued_io_leaves-scsi_debug,bio,explicit-",
+          "evidence": "tracepoints (incomplete)",
+          "history": [
+            "+0.250           1 bio of 253:0 queued in the target",
+            "+0.500           1 bio of 253:0 refused instead of pushed back with EIO",
+            "incomplete: 0 more events, 3 lost by the kernel; odd \u001b"
+          ]
         },
         {
           "name": "normal::never_started",
@@ -263,6 +294,7 @@ fn terminal_summary() {
     insta::assert_snapshot!(text, @r#"
     kernel  6.12.117 (base 6.12), stock, observed, lock
     host    QEMU emulator version 7.2.0, tcg (KVM opens but does not boot Linux), 2 CPUs, 7800 MiB
+    seen by tracepoints; tracepoints (incomplete)
             this tree does not know DM_PUSHBACK_OBSERVE
 
     known deviations (neither pass nor failure):
@@ -283,6 +315,10 @@ fn terminal_summary() {
     Fail  normal::queued_io_leaves[scsi_debug,bio,explicit] (1.300 s)
         no write returns: 3 of 32 returned with EIO
         the first: #7 <sector 56> & "its" neighbours\u{1b}[31m\u{0}
+        history of its I/O, seconds since it began:
+          +0.250           1 bio of 253:0 queued in the target
+          +0.500           1 bio of 253:0 refused instead of pushed back with EIO
+          incomplete: 0 more events, 3 lost by the kernel; odd \u{1b}
         artifacts: out/2026-01-02 run/cases/normal--queued_io_leaves-scsi_debug,bio,explicit-
         again:     cargo xtask test --rerun 'out/2026-01-02 run/cases/normal--queued_io_leaves-scsi_debug,bio,explicit-'
 
