@@ -209,7 +209,8 @@ impl Bench {
         self.ledger()?.verify(&node)
     }
 
-    fn create(&mut self, name: &str, table: &Table) -> Outcome<Map> {
+    /// A map with any table; it is taken down with the rest.
+    pub(crate) fn create(&mut self, name: &str, table: &Table) -> Outcome<Map> {
         let map = self.make(name, table)?;
         self.maps.push(map.clone());
         Ok(map)

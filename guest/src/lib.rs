@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod failure;
 pub mod io;
 pub mod kmsg;
+pub mod measure;
 pub mod message;
 pub mod modules;
 pub mod paths;

@@ -34,6 +34,7 @@ impl Buffer {
     }
 
     /// Its size in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "it never is empty")]
     pub const fn len(&self) -> usize {
         self.layout.size()
     }

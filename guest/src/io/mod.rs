@@ -32,6 +32,8 @@ use std::ops::Range;
 
 pub use crate::condition::IoKind;
 pub use batch::{Batch, IoResult, IoState, READS_ARE_RIGHT, Tally};
+pub use buffer::Buffer;
+pub use device::open as open_direct;
 pub use ledger::{DATA_IS_RIGHT, Ledger};
 
 /// Bytes of a block, the unit of place and size.

@@ -6,6 +6,7 @@ pub mod core;
 pub mod error_path;
 pub mod file_system;
 pub mod in_flight;
+pub mod measurement;
 pub mod normal;
 pub mod race;
 pub mod requests;
@@ -24,6 +25,7 @@ pub const GROUPS: &[&[Case]] = &[
     core::CASES,
     race::CASES,
     selftest::CASES,
+    measurement::CASES,
 ];
 
 /// What every case about a kernel needs of its configuration.

@@ -10,7 +10,7 @@ use super::format::{CaseRows, File, Row, Rows, Then};
 /// Everything that is wrong, one sentence each; empty if the data fits.
 pub(super) fn problems(file: &File, catalogue: &[Case]) -> Vec<String> {
     let mut found = Vec::new();
-    for case in catalogue.iter().filter(|case| case.tag != Tag::Selftest) {
+    for case in catalogue.iter().filter(|case| !case.tag.is_hidden()) {
         match file.case.get(case.name) {
             Some(rows) => check_case(&mut found, case, rows),
             None => found.push(format!("{}: nothing is expected of it, on no variant", case.name)),
@@ -21,6 +21,9 @@ pub(super) fn problems(file: &File, catalogue: &[Case]) -> Vec<String> {
             None => found.push(format!("{name}: there is no such case")),
             Some(case) if case.tag == Tag::Selftest => {
                 found.push(format!("{name}: what a selftest must give stands beside it"));
+            }
+            Some(case) if case.tag == Tag::Measurement => {
+                found.push(format!("{name}: a measurement proves nothing"));
             }
             Some(_) => {}
         }

@@ -34,6 +34,7 @@ const fn case(name: &'static str, tag: Tag, conditions: fn() -> Vec<Condition>) 
 static CASES: &[Case] = &[
     case("a::b", Tag::Normal, || Matrix::of_maps().build()),
     case("selftest::x", Tag::Selftest, || vec![Condition::default()]),
+    case("measurement::x", Tag::Measurement, || vec![Condition::default()]),
 ];
 
 const GOOD: &str = "[case.'a::b']\nstock = 'pass'\nbaseline = 'pass'\npushback = 'pass'\n";
@@ -57,6 +58,7 @@ fn whatever_is_missing_or_about_nothing_is_named() {
         ),
         (format!("{GOOD}[case.'a::c']\n"), "a::c: there is no such case"),
         (format!("{GOOD}[case.'selftest::x']\n"), "selftest::x: what a selftest must give stands beside it"),
+        (format!("{GOOD}[case.'measurement::x']\n"), "measurement::x: a measurement proves nothing"),
         (
             baseline("[{ suspend = 'explicit', skip = 'x' }, 'pass']"),
             "a::b on baseline: row 1 is about no condition of the case",

@@ -168,6 +168,7 @@ pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -
         initramfs: image.path.clone(),
         mode: guest::message::mode::AGENT,
         verbose: false,
+        icount: false,
     };
     Ok(Prepared { kernel, image, accelerator, spec })
 }

@@ -2,6 +2,10 @@
 //! `cargo xtask bench`: the speed of all this. Measures and tells; it is no test, and a missed goal is not an error.
 //! What is compared is measured side by side in one run, for machines are noisy.
 
+mod cost;
+mod feature;
+mod scale;
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -50,6 +54,8 @@ enum Section {
     Warm,
     /// A changed line in drivers/md/dm.c to its first verdict (builds a tree first: minutes)
     Edit,
+    /// The feature itself: pushback of many bios, and what the patches cost other I/O (builds every variant)
+    Kernel,
 }
 
 /// One figure.
@@ -70,6 +76,8 @@ struct Figures {
     kernel: KernelFacts,
     host: HostFacts,
     measured: Vec<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feature: Option<feature::Feature>,
 }
 
 /// Pairs of boots, and repetitions of the empty case.
@@ -87,7 +95,12 @@ const FIRST: &str = "compat::io_succeeds_with_paths[scsi_debug,bio,write]";
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let progress = Progress::new();
     let cache = Cache::open()?;
-    let prepared = prepare(&options.common.choice, options.common.yes, &cache, &progress)?;
+    let common = &options.common;
+    // The feature's figures have a kernel of their own, and alone they need no other.
+    let only_feature = options.sections == [Section::Kernel];
+    let of_feature = feature::choice(&common.choice);
+    let choice = if only_feature { &of_feature } else { &common.choice };
+    let prepared = prepare(choice, common.yes, &cache, &progress)?;
     let folder = RunFolder::create(&options.common.out)?;
     let bench = Bench { options, prepared: &prepared, cache: &cache, progress: &progress, folder: &folder };
     let wanted = |section| options.sections.is_empty() || options.sections.contains(&section);
@@ -107,11 +120,25 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     if wanted(Section::Edit) {
         figures.push(bench.edit()?);
     }
+    let feature = if wanted(Section::Kernel) {
+        let own;
+        let prepared = if only_feature {
+            &prepared
+        } else {
+            own = prepare(&of_feature, common.yes, &cache, &progress)?;
+            &own
+        };
+        Some(feature::measure(common, prepared, &cache, &progress, &folder)?)
+    } else {
+        None
+    };
     let (kernel, host) = prepared.facts();
-    let all = Figures { v: 1, kernel, host, measured: figures };
+    let all = Figures { v: 1, kernel, host, measured: figures, feature };
     let path = folder.path().join("bench.json");
     report::write_file(&path, &serde_json::to_string_pretty(&all)?)?;
-    println!("{}figures in {path}", table(&all.measured));
+    let measured = if all.measured.is_empty() { String::new() } else { table(&all.measured) };
+    let feature = all.feature.as_ref().map(feature::Feature::table).unwrap_or_default();
+    println!("{measured}{feature}figures in {path}");
     Ok(Code::AllPassed)
 }
 
@@ -263,10 +290,24 @@ fn power_off_at_once(spec: &Spec, dir: &Utf8Path) -> anyhow::Result<Duration> {
     anyhow::bail!("the VM did not power off within {} s (console: {dir}/console.log)", limit.as_secs())
 }
 
-fn figure(name: &'static str, unit: &'static str, samples: Vec<f64>, goal: f64) -> Figure {
-    let mut sorted = samples.clone();
+/// The middle of the samples.
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let median = sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// What a quarter and three quarters of the samples do not exceed.
+fn quartiles(samples: &[f64]) -> [f64; 2] {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    let last = sorted.len().saturating_sub(1);
+    [at(last / 4), at(last - last / 4)]
+}
+
+fn figure(name: &'static str, unit: &'static str, samples: Vec<f64>, goal: f64) -> Figure {
+    let median = median(&samples);
     Figure { name, unit, samples, median, goal, met: median <= goal }
 }
 

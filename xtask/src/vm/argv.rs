@@ -31,6 +31,10 @@ pub struct Spec {
     pub mode: &'static str,
     /// Print every kernel message, for a boot that failed and is looked at again.
     pub verbose: bool,
+    /// The guest's clock counts the instructions that it executes, one nanosecond each, and jumps to the next timer when
+    /// it has nothing to do: what is measured in such a VM does not depend on the host's load. Emulation only, one
+    /// virtual CPU.
+    pub icount: bool,
 }
 
 /// File descriptors that QEMU inherits.
@@ -62,8 +66,13 @@ pub fn kernel_command_line(spec: &Spec) -> String {
 }
 
 fn machine(spec: &Spec) -> Vec<String> {
-    let accel = if spec.accel == "tcg" { "tcg,thread=multi" } else { &spec.accel };
-    [
+    let accel = match spec.accel.as_str() {
+        // Counting needs all virtual CPUs in one thread.
+        "tcg" if spec.icount => "tcg,thread=single",
+        "tcg" => "tcg,thread=multi",
+        other => other,
+    };
+    let mut argv: Vec<String> = [
         &spec.qemu,
         "-nodefaults",
         "-no-user-config",
@@ -88,7 +97,11 @@ fn machine(spec: &Spec) -> Vec<String> {
         &kernel_command_line(spec),
     ]
     .map(str::to_owned)
-    .into()
+    .into();
+    if spec.icount {
+        argv.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
+    }
+    argv
 }
 
 /// The whole argument vector for a run: the serial console on standard output from byte 0, the agent's port and QMP on
@@ -157,6 +170,7 @@ mod tests {
             initramfs: "/cache/images/i/initramfs.cpio".into(),
             mode: mode::AGENT,
             verbose: false,
+            icount: false,
         }
     }
 
@@ -173,6 +187,13 @@ mod tests {
         );
         let after = |option: &str| argv[argv.iter().position(|a| a == option).unwrap() + 1].clone();
         assert_eq!((after("-accel"), after("-cpu")), ("kvm".into(), "host".into()));
+    }
+
+    #[test]
+    fn a_vm_that_counts_instructions() {
+        let argv = for_run(&Spec { cpus: 1, icount: true, ..spec() }, Fds { agent: 7, qmp: 9 }).join(" ");
+        assert!(argv.contains("-accel tcg,thread=single -cpu max -smp 1 "), "{argv}");
+        assert!(argv.contains(" -icount shift=0,sleep=off "), "{argv}");
     }
 
     #[test]
