@@ -32,6 +32,8 @@ const HIT: &str = "an I/O is between the two looks at the flag when it is cleare
 const REFUSED_ARE_EIO: &str = "refused I/O comes back with EIO, all other succeeds";
 /// A suspend that ends by itself waits for all.
 const NONE_REFUSED: &str = "no pushback is refused while the suspend waits for the I/O";
+/// All that came back from the path by now was pushed back.
+const NONE_RETURNS: &str = "no I/O returns while the noflush suspend waits";
 /// What was on the list when the signal came.
 const KEPT: &str = "I/O that was pushed back before the interruption does not return with an error";
 
@@ -136,6 +138,8 @@ fn pushback_meets_an_interruption(bench: &mut Bench) -> Outcome {
         map.tell(&[Map(Remap), EndIo(OnEnd::RequeueUnderNoflush)])?;
         let release = map.start_telling(Release)?;
         map.has_ended(1)?;
+        let tally = io.tally();
+        ensure(tally.all_pending(), NONE_RETURNS, &tally)?;
         suspend.is_interrupted()?;
         release.succeeds()?;
 
