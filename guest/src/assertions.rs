@@ -4,7 +4,7 @@
 //!
 //! A new assertion is a constant beside the step that makes it, and a line in [`ALL`].
 
-use crate::bench::{io, multipath};
+use crate::bench::{io, multipath, test_map};
 use crate::io::{DATA_IS_RIGHT, READS_ARE_RIGHT};
 
 /// The assertions of the toolkit's steps.
@@ -19,6 +19,13 @@ pub const ALL: &[&str] = &[
     io::NOT_LOST,
     multipath::NO_VALID_PATH,
     multipath::STILL_QUEUES,
+    test_map::HELD,
+    test_map::REQUEUED,
+    test_map::REISSUED_ONCE,
+    test_map::REISSUED_IN_ORDER,
+    test_map::PUSHED_BACK_FIRST,
+    test_map::NONE_RETURNS,
+    test_map::KEPT,
     DATA_IS_RIGHT,
     READS_ARE_RIGHT,
 ];

@@ -36,6 +36,13 @@ pub const REISSUED_IN_ORDER: &str = "pushed-back I/O is re-issued in order";
 /// In flight in the device below, or back from it.
 pub const ALL_ENDED: &str = "I/O comes back from the device below";
 
+/// The fault point failed the suspend after the pushback.
+pub const PUSHED_BACK_FIRST: &str = "all I/O was pushed back before the suspend failed";
+/// All that came back from the path was pushed back.
+pub const NONE_RETURNS: &str = "no I/O returns while the noflush suspend waits";
+/// What was with the core when a suspend was interrupted.
+pub const KEPT: &str = "I/O that was pushed back before the interruption does not return with an error";
+
 /// A map of one or more targets of the type `pushback-test`, all over the same disk.
 #[derive(Debug, Clone)]
 pub struct TestMap {

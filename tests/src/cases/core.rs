@@ -3,7 +3,7 @@
 //! asks for pushback when it is told to (docs/test-target.md). Its maps are bio based.
 
 use guest::bench::io::COUNT;
-use guest::bench::test_map::{TestIo, TestMap, reissued_in_order, reissued_once};
+use guest::bench::test_map::{PUSHED_BACK_FIRST, TestIo, TestMap, reissued_in_order, reissued_once};
 use guest::case::LeftOut;
 use guest::condition::SuspendForm::{Explicit, Implicit};
 use guest::dm::Flush::{Flush, Noflush};
@@ -24,8 +24,6 @@ const NO_SUSPEND_FORM: LeftOut =
 
 /// The fault point did its work.
 const SUSPEND_FAILS: &str = "the noflush suspend fails with ENOMEM";
-/// The failure came when the pushback had been done.
-const PUSHED_BACK_FIRST: &str = "all I/O was pushed back before the suspend failed";
 /// It did not become suspended.
 const STAYS_ACTIVE: &str = "the map is active after the failed suspend";
 

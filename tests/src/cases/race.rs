@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use guest::bench::test_map::{TestIo, TestMap};
+use guest::bench::test_map::{KEPT, NONE_RETURNS, TestIo, TestMap};
 use guest::condition::Signal;
 use guest::dm::Flush::Noflush;
 use guest::dm::Suspender;
@@ -32,10 +32,6 @@ const HIT: &str = "an I/O is between the two looks at the flag when it is cleare
 const REFUSED_ARE_EIO: &str = "refused I/O comes back with EIO, all other succeeds";
 /// A suspend that ends by itself waits for all.
 const NONE_REFUSED: &str = "no pushback is refused while the suspend waits for the I/O";
-/// All that came back from the path by now was pushed back.
-const NONE_RETURNS: &str = "no I/O returns while the noflush suspend waits";
-/// What was on the list when the signal came.
-const KEPT: &str = "I/O that was pushed back before the interruption does not return with an error";
 
 const fn case(
     name: &'static str,
