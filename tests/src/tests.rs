@@ -93,6 +93,7 @@ fn the_default_run_is_known() {
             ("core::pushed_back_io_is_reissued_in_order", 1),
             ("core::refused_pushback_is_eio", 1),
             ("core::partly_accepted_io_is_whole", 1),
+            ("core::io_accepted_after_an_advance_is_whole", 1),
             ("core::failed_suspend_reissues_what_was_pushed_back", 1),
             ("core::the_flag_ends_with_the_suspend", 2),
             ("race::pushback_meets_the_end_of_a_suspend", 1),

@@ -21,6 +21,8 @@ use crate::matrix::Matrix;
 const COUNT: u32 = 16;
 /// Between the two looks at the flag, for each I/O.
 const BETWEEN: Duration = Duration::from_millis(100);
+/// The same where nothing has to happen meanwhile.
+const SLOWLY: Duration = Duration::from_millis(10);
 /// Between the end of the wait and the merge.
 const BEFORE_MERGE: Duration = Duration::from_millis(500);
 /// How often the race is tried: whether an I/O is in the window when the flag is cleared is a matter of time.
@@ -99,7 +101,7 @@ fn pushback_meets_the_end_of_a_suspend(bench: &mut Bench) -> Outcome {
     let map = bench.test_map("map", &paths)?;
     let hooks = map.hooks()?;
     let io = held(bench, &map)?;
-    hooks.delay_pushback(BETWEEN)?;
+    hooks.delay_pushback(SLOWLY)?;
 
     let mut suspend = Suspender::start(map.map(), Noflush, Signal::Eintr)?;
     suspend.waits()?;
