@@ -13,7 +13,7 @@ use crate::kernel::fetch::{self, Package};
 use crate::kernel::make::{self, BUILD_BYTES, Make};
 use crate::kernel::modules::{self, Built};
 use crate::kernel::recipe::Recipe;
-use crate::kernel::series::{self, Series, variant};
+use crate::kernel::series::{self, Series, check, variant};
 use crate::kernel::store::{self, Manifest};
 use crate::kernel::{Flavour, Kernel, Variant, config, sha};
 use crate::progress::Progress;
@@ -56,11 +56,7 @@ impl<'a> Workshop<'a> {
         }
         let source = fetch::source(self.base, &self.package, self.cache, self.progress)?;
         let _lock = self.cache.lock(&format!("build-{}", self.build_id), self.progress)?;
-        self.cache.require_free(BUILD_BYTES, "building a kernel")?;
-        let make = self.make(&source)?;
-        // A base knows all of our symbols, so nothing counts as unknown.
-        make.configure(|| Ok(self.recipe.config.symbols().map(ToOwned::to_owned).collect()))?;
-        compile(&make, self.progress)?;
+        let make = self.built(&source)?;
         let modules = modules::build(&make)?;
         let scratch = self.cache.scratch("kernel-")?;
         install(&make, &modules, Utf8Path::from_path(scratch.path()).context("path of the cache")?)?;
@@ -81,7 +77,7 @@ impl<'a> Workshop<'a> {
         let step = self.progress.step(format!("build {what}"));
         let source = fetch::source(self.base, &self.package, self.cache, self.progress)?;
         let _lock = self.cache.lock(&format!("build-{}", self.build_id), self.progress)?;
-        let make = self.make(&source)?.called(what);
+        let make = self.built(&source)?.called(what);
         // Always the same path: objects that another variant has, too, come out of ccache.
         let repo = variant::make_modules(&make.home.join("variant"), self.base.name, stack, &make)?;
         let scratch = self.cache.scratch("kernel-")?;
@@ -92,11 +88,30 @@ impl<'a> Workshop<'a> {
         Ok(kernel)
     }
 
-    /// The build folder is kept: a build resumes after an interruption, and variants are built over it.
-    fn make<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
+    /// Checks the patches of the base.
+    pub fn check(&self) -> anyhow::Result<check::Report> {
+        let source = fetch::source(self.base, &self.package, self.cache, self.progress)?;
+        let _lock = self.cache.lock(&format!("build-{}", self.build_id), self.progress)?;
+        let make = self.built(&source)?;
+        check::run(self.base.name, &make, &make.home.join("check"), self.progress)
+    }
+
+    /// The build of the base, for who holds the lock of its folder. That is kept: a build resumes after an
+    /// interruption, and our modules and variants are built over it.
+    fn built<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
         let home = self.cache.path("builds").join(&self.build_id);
         let what = describe(self.base.name, Variant::Stock.name(), false, self.recipe.flavour);
-        Make::new(source, home, &self.recipe, &what, self.cache)
+        let make = Make::new(source, home, &self.recipe, &what, self.cache)?;
+        // The source is pinned and the recipe is in the key: what is complete once stays so.
+        let complete = make.home.join("complete");
+        if !complete.exists() {
+            self.cache.require_free(BUILD_BYTES, "building a kernel")?;
+            // A base knows all of our symbols, so nothing counts as unknown.
+            make.configure(|| Ok(self.recipe.config.symbols().map(ToOwned::to_owned).collect()))?;
+            compile(&make, self.progress)?;
+            fs_err::write(complete, "")?;
+        }
+        Ok(make)
     }
 
     fn manifest(&self, id: String, release: String) -> Manifest {

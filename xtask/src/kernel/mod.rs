@@ -164,6 +164,11 @@ pub fn obtain(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Re
     }
 }
 
+/// Checks the patches of a base: they apply, build without warnings after each, and are in style.
+pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<series::check::Report> {
+    build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()
+}
+
 /// Whether a base can carry the hooks of the series `observe`.
 pub fn can_be_observed(base: &str) -> bool {
     series::has(base, series::OBSERVE)

@@ -29,6 +29,12 @@ enum Action {
         #[arg(long, default_value = "6.12")]
         base: String,
     },
+    /// Check the patches of a base: each applies and builds without warnings in every variant, and is in style
+    Check {
+        /// A base, e.g. 6.12
+        #[arg(long, default_value = "6.12")]
+        base: String,
+    },
     /// What is in the store
     List {
         /// For people or for programs
@@ -111,6 +117,13 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
             writeln!(out, "{}", kernel.dir)?;
         }
         Action::Fetch { base } => writeln!(out, "{}", kernel::fetch(base, &cache, &progress)?)?,
+        Action::Check { base } => {
+            let report = kernel::check(base, &cache, &progress)?;
+            write!(out, "{}", report.render())?;
+            if report.counts().1 > 0 {
+                return Ok(Code::CaseFailed);
+            }
+        }
         Action::List { format: Format::Human } => write!(out, "{}", table(&kernel::list(&cache)?))?,
         Action::List { format: Format::Json } => {
             writeln!(out, "{}", serde_json::to_string_pretty(&kernel::list(&cache)?)?)?;

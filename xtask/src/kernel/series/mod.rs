@@ -8,6 +8,7 @@
 //! | `pushback` | `baseline`, `pushback`  | `baseline`, `pushback`, `observe`      |
 
 pub mod apply;
+pub mod check;
 pub mod patch;
 pub mod repo;
 pub mod variant;
