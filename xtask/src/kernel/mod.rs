@@ -169,6 +169,30 @@ pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<s
     build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()
 }
 
+/// Applies the series of a base to another source (default: what the base is today) in a new repository at `out`
+/// (default: in the cache).
+pub fn rebase(
+    base: &str,
+    to: Option<&Utf8Path>,
+    out: Option<&Utf8Path>,
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<series::rebase::Rebase> {
+    let old = unpacked_source(base, cache, progress)?;
+    let new = to.map_or_else(|| Ok(old.clone()), |dir| absolute(dir, "the new source"))?;
+    if !new.join(series::FOLDER).is_dir() {
+        return Err(coded(
+            Code::Usage,
+            format!(
+                "{new} is not a Linux source tree: it has no {} (hint: unpack an archive first)",
+                series::FOLDER
+            ),
+        ));
+    }
+    let root = out.map_or_else(|| cache.path("rebase").join(base), Utf8Path::to_owned);
+    series::rebase::run(base, &old, &new, &root)
+}
+
 /// Whether a base can carry the hooks of the series `observe`.
 pub fn can_be_observed(base: &str) -> bool {
     series::has(base, series::OBSERVE)

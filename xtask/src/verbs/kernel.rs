@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cargo xtask kernel`: the kernels, without running anything.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
-use crate::exit::Code;
+use crate::exit::{Code, coded};
 use crate::kernel::{self, Entry, Flavour, Source, Variant};
 use crate::progress::Progress;
 
@@ -35,6 +36,8 @@ enum Action {
         #[arg(long, default_value = "6.12")]
         base: String,
     },
+    /// Port the patches of a base to another source: tells what moved, and leaves what does not apply ready to fix
+    Rebase(Rebase),
     /// What is in the store
     List {
         /// For people or for programs
@@ -75,6 +78,41 @@ struct Build {
     /// Its modules: lib/modules/RELEASE, or a root that contains one
     #[arg(long, value_name = "DIR", requires = "kernel")]
     modules: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Rebase {
+    /// A base, e.g. 6.12
+    #[arg(long, default_value = "6.12")]
+    base: String,
+    /// The source to port to: an unpacked archive or a checkout [default: the base's own, see `kernel fetch`]
+    #[arg(long, value_name = "DIR")]
+    to: Option<Utf8PathBuf>,
+    /// Where the repository goes; must be empty [default: in the cache]
+    #[arg(long, value_name = "DIR")]
+    out: Option<Utf8PathBuf>,
+    /// If every patch applies, write them back into ./kernel-patches
+    #[arg(long)]
+    write: bool,
+}
+
+impl Rebase {
+    fn run(&self, cache: &Cache, progress: &Progress) -> anyhow::Result<(String, Code)> {
+        let place = Utf8PathBuf::from("kernel-patches").join(&self.base);
+        if self.write && !place.is_dir() {
+            return Err(coded(
+                Code::Usage,
+                format!("--write: there is no {place} here (hint: start it in a checkout)"),
+            ));
+        }
+        let done = kernel::rebase(&self.base, self.to.as_deref(), self.out.as_deref(), cache, progress)?;
+        let mut text = done.render(&self.base);
+        if self.write && done.is_complete() {
+            done.write(&place.canonicalize_utf8()?)?;
+            let _ = writeln!(text, "written to {place}");
+        }
+        Ok((text, if done.is_complete() { Code::AllPassed } else { Code::CaseFailed }))
+    }
 }
 
 impl Build {
@@ -123,6 +161,11 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
             if report.counts().1 > 0 {
                 return Ok(Code::CaseFailed);
             }
+        }
+        Action::Rebase(rebase) => {
+            let (text, code) = rebase.run(&cache, &progress)?;
+            write!(out, "{text}")?;
+            return Ok(code);
         }
         Action::List { format: Format::Human } => write!(out, "{}", table(&kernel::list(&cache)?))?,
         Action::List { format: Format::Json } => {

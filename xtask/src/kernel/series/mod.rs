@@ -10,7 +10,10 @@
 pub mod apply;
 pub mod check;
 pub mod patch;
+pub mod rebase;
 pub mod repo;
+#[cfg(test)]
+mod tests;
 pub mod variant;
 
 use serde::{Deserialize, Serialize};
@@ -135,7 +138,7 @@ impl Series {
 }
 
 #[cfg(test)]
-mod tests {
+mod unit {
     use super::*;
     use crate::exit::code_of;
 

@@ -84,11 +84,6 @@ impl Repo {
         self.tool().args(args).read()
     }
 
-    /// The object that a name stands for.
-    pub fn head(&self) -> Result<String, Error> {
-        Ok(self.git(["rev-parse", "HEAD"])?.text)
-    }
-
     /// A branch called `name` at `start`, checked out; only files that differ are written.
     pub fn branch(&self, name: &str, start: &str) -> Result<(), Error> {
         self.git(["checkout", "--quiet", "--force", "-B", name, start])?;
