@@ -163,7 +163,7 @@ pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -
         accel: accelerator.accel.to_string(),
         cpu_model: accelerator.cpu.clone(),
         cpus: 2,
-        memory_mib: argv::memory_mib(&image.path),
+        memory_mib: argv::memory_mib(&image.path, kernel.has_symbol("KASAN") == Some(true)),
         bzimage: kernel.bzimage(),
         initramfs: image.path.clone(),
         mode: guest::message::mode::AGENT,

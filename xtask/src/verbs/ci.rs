@@ -14,7 +14,7 @@ use crate::command::Tool;
 use crate::exit::{Code, code_of};
 use crate::host::{self, Needs};
 use crate::interrupt;
-use crate::kernel::Variant;
+use crate::kernel::{self, Variant};
 use crate::progress::Progress;
 use crate::report::counts::Counts;
 use crate::report::terminal;
@@ -80,6 +80,9 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         check(|sh| cmd!(sh, "cargo clippy --locked --workspace --all-targets -- -D warnings").run())
     });
     tally.stage("unit tests", unit_tests);
+    for base in [NEWER, OLDER] {
+        tally.stage(&format!("patches of {base}"), || patches(base, &progress));
+    }
     let kernel = |base: &str, variant| {
         let choice = Choice { base: Some(base.to_owned()), variant, ..Choice::default() };
         Common { choice, out: options.out.clone(), yes: options.yes }
@@ -97,6 +100,14 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let code = if interrupt::requested() { Code::HostFailed } else { worst };
     println!("\n{counts}");
     Ok(code)
+}
+
+/// The series of a base: they apply and build patch by patch, without warnings, and are in style.
+fn patches(base: &str, progress: &Progress) -> anyhow::Result<Counts> {
+    let report = kernel::check(base, &Cache::open()?, progress)?;
+    print!("{}", report.render());
+    let (passed, failed) = report.counts();
+    Ok(Counts { passed, failed, skipped: 0 })
 }
 
 /// A command of cargo's that passes or fails as a whole.

@@ -147,10 +147,11 @@ pub fn script(spec: &Spec, about: &str) -> String {
     )
 }
 
-/// Memory for one VM: the image is unpacked into it, so it grows with the image.
-pub fn memory_mib(initramfs: &Utf8Path) -> u64 {
+/// Memory for one VM: the image is unpacked into it, so it grows with the image. KASAN takes an eighth of all memory
+/// for itself, puts red zones around every object and keeps what was freed in quarantine.
+pub fn memory_mib(initramfs: &Utf8Path, kasan: bool) -> u64 {
     let image = std::fs::metadata(initramfs).map_or(0, |m| m.len()) / (1 << 20);
-    512 + 3 * image
+    if kasan { 2048 + 3 * image } else { 512 + 3 * image }
 }
 
 #[cfg(test)]

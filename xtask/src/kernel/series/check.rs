@@ -235,10 +235,9 @@ impl Report {
     }
 
     /// Number of rows without and with problems.
-    pub fn counts(&self) -> (u32, u32) {
+    pub fn counts(&self) -> (usize, usize) {
         let bad = self.rows.iter().filter(|row| !row.problems.is_empty()).count();
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        (count(self.rows.len() - bad), count(bad))
+        (self.rows.len() - bad, bad)
     }
 
     /// The table of patches with their problems, and the diffstats.
