@@ -187,9 +187,11 @@ fn place_in_kernel(pid: Pid) -> String {
 }
 
 /// `dm_wait_for_completion()` and `dm_wait_for_bios_completion()` of drivers/md/dm.c; for requests, 6.1 sleeps in
-/// `msleep()` there, which is all that `wchan` then tells, and nothing else in a suspend does that.
+/// `msleep()` there, which is all that `wchan` then tells, and nothing else in a suspend does that. Kernels of this
+/// project drain the request queue of a flush suspend before it is stopped, and wait for a freeze of it meanwhile.
 fn waits_for_io(place: &str) -> bool {
-    place.contains("dm_wait_for_") || place == "msleep"
+    ["dm_wait_for_", "dm_drain_queue", "blk_mq_freeze_queue_wait"].iter().any(|name| place.contains(name))
+        || place == "msleep"
 }
 
 /// What the child does.
