@@ -77,6 +77,7 @@ fn the_default_run_is_known() {
             ("noflush::queue_settings_change_while_suspended", 1),
             ("noflush::more_suspends_than_tags", 1),
             ("noflush::mounted_file_system_survives", 2),
+            ("noflush::preflush_and_fua_writes_are_pushed_back", 2),
             ("compat::flush_suspend_freezes_the_file_system", 2),
             ("error_path::failed_suspend_reissues_pushed_back_io", 2),
             ("error_path::interrupted_suspend_keeps_pushed_back_io", 4),

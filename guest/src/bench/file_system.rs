@@ -4,9 +4,9 @@
 //! Every step that may wait for I/O has a deadline. What is still mounted at the end of a case is unmounted by the
 //! clean-up, after all I/O was made to fail: an unmount before that could wait for ever.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,8 +20,10 @@ use super::multipath::MultipathMap;
 use crate::dm::{Sectors, Table, Target};
 use crate::evidence::{self, Mark, whereabouts};
 use crate::failure::{Failure, GuestContext as _, Outcome, ensure};
+use crate::io::copy_disk;
 use crate::modules;
 use crate::paths::Path;
+use crate::paths::loop_device::LoopDevice;
 use crate::report::happened;
 use crate::wait::wait_for;
 
@@ -29,18 +31,10 @@ use crate::wait::wait_for;
 const KIND: &str = "ext4";
 const MAKE: &str = "mke2fs";
 /// 8 MiB hold a journal with blocks of 1 KiB only, and nothing is left to be initialised in the background.
-const MAKE_OPTIONS: [&str; 10] = [
-    "-q",
-    "-F",
-    "-t",
-    KIND,
-    "-b",
-    "1024",
-    "-E",
-    "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
-    "-O",
-    "^resize_inode",
-];
+const MAKE_OPTIONS: [&str; 9] =
+    ["-q", "-F", "-t", KIND, "-b", "1024", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-O"];
+/// Features of every one; those of a case come on top.
+const FEATURES: &str = "^resize_inode";
 /// Nothing but the case commits. And no read-ahead: 6.12 warns in `blk_rq_set_mixed_merge()` when a read of bio-based
 /// multipath (`REQ_FAILFAST_TRANSPORT`) is merged with a read-ahead (all `REQ_FAILFAST_MASK`), suspended or not.
 const MOUNT_OPTIONS: &str = "commit=1000,inode_readahead_blks=0,no_prefetch_block_bitmaps";
@@ -51,6 +45,8 @@ const MADE: Duration = Duration::from_secs(10);
 pub const UNMOUNTS: &str = "the file system unmounts";
 /// What was written is there, read past the map.
 pub const CONTENT: &str = "the files hold what was written";
+/// What was changed is there.
+pub const MODE: &str = "the file has the mode that fsync promised";
 
 /// A mounted file system.
 #[derive(Debug)]
@@ -88,6 +84,30 @@ impl FileSystem {
         Background::start(format!("fsync of {}", file.display()), move || File::open(file)?.sync_all())
     }
 
+    /// Changes the mode of a file: metadata and nothing else.
+    pub fn set_mode(&self, content: &Content, mode: u32) -> Outcome {
+        let file = self.place.join(content.name);
+        fs::set_permissions(&file, Permissions::from_mode(mode))
+            .guest(format_args!("change the mode of {}", file.display()))
+    }
+
+    /// The file has this mode. Assertion: [`MODE`].
+    pub fn has_mode(&self, content: &Content, mode: u32) -> Outcome {
+        let file = self.place.join(content.name);
+        let seen =
+            fs::metadata(&file).guest(format_args!("look at {}", file.display()))?.permissions().mode()
+                & 0o777;
+        ensure(seen == mode, MODE, format_args!("{} has {seen:o}, not {mode:o}", file.display()))
+    }
+
+    /// How many fast commits there were (`/proc/fs/ext4/DISK/fc_info`).
+    pub fn fast_commits(&self, map: &MultipathMap) -> Outcome<u64> {
+        let file = format!("/proc/fs/ext4/dm-{}/fc_info", map.map().device().minor);
+        let text = fs::read_to_string(&file).guest(format_args!("read {file}"))?;
+        let count = text.lines().find_map(|line| line.trim().strip_suffix(" commits")?.parse().ok());
+        count.ok_or_else(|| Failure::guest(format_args!("{file} counts no commits: {text}")))
+    }
+
     /// Unmounts it. Assertion: [`UNMOUNTS`].
     pub fn unmount(self) -> Outcome {
         unmount(&self.place, MntFlags::empty())
@@ -114,9 +134,32 @@ pub(super) fn unmount(place: &FilePath, flags: MntFlags) -> Outcome {
 }
 
 impl Bench {
+    /// Mounts what a disk would hold if the power went now: a copy of it, read through a path. The mount replays the
+    /// journal.
+    pub fn file_system_after_power_loss(&mut self, path: &Path) -> Outcome<FileSystem> {
+        let copy = FilePath::new("/tmp/copy-of-the-disk");
+        copy_disk(&path.node(), copy).guest(format_args!("copy {path}"))?;
+        let device = LoopDevice::over_file(copy)?;
+        // The loop device keeps it as long as it is needed.
+        fs::remove_file(copy).guest(format_args!("remove {}", copy.display()))?;
+        let node = device.node();
+        self.loops.push(device);
+        self.mount("after", &node, MsFlags::empty(), MOUNT_OPTIONS)
+    }
+
     /// Makes an ext4 on the whole of a map and mounts it.
     pub fn file_system(&mut self, map: &MultipathMap) -> Outcome<FileSystem> {
-        make(&map.map().node())?;
+        self.file_system_with(FEATURES, map)
+    }
+
+    /// The same with fast commits: when only metadata of a file changed, `fsync` is one write to the journal, with
+    /// `REQ_PREFLUSH` and `REQ_FUA` (`ext4_fc_submit_bh`). No other call of an application makes such a write directly.
+    pub fn file_system_with_fast_commits(&mut self, map: &MultipathMap) -> Outcome<FileSystem> {
+        self.file_system_with(&format!("{FEATURES},fast_commit"), map)
+    }
+
+    fn file_system_with(&mut self, features: &str, map: &MultipathMap) -> Outcome<FileSystem> {
+        make(&map.map().node(), features)?;
         self.mount("fs", &map.map().node(), MsFlags::empty(), MOUNT_OPTIONS)
     }
 
@@ -148,9 +191,15 @@ impl Bench {
     }
 }
 
-fn make(device: &FilePath) -> Outcome {
+fn make(device: &FilePath, features: &str) -> Outcome {
     let mut command = Command::new(MAKE);
-    command.args(MAKE_OPTIONS).arg(device).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(MAKE_OPTIONS)
+        .arg(features)
+        .arg(device)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().guest(format_args!("start {MAKE}"))?;
     let ended = wait_for(MADE, "the file system is made", || {
         Ok(child.try_wait().guest(format_args!("wait for {MAKE}"))?.ok_or_else(|| "it still runs".to_owned()))

@@ -28,7 +28,10 @@ mod threads;
 mod uring;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::ops::Range;
+use std::path::Path;
 
 pub use crate::condition::IoKind;
 pub use batch::{Batch, IoResult, IoState, READS_ARE_RIGHT, Tally};
@@ -138,6 +141,20 @@ pub fn reads(n: u32) -> Vec<Spec> {
 /// scheduler (`blk_attempt_plug_merge`, `blk_mq_sched_try_merge`) makes one request out of two, and N I/Os stay N.
 pub fn of_kind(kind: IoKind, n: u32) -> Vec<Spec> {
     (0..u64::from(n)).map(|i| Spec::new(kind, i * 2, 1)).collect()
+}
+
+/// Copies a whole disk into a file, with direct I/O: what is on it, and not what the page cache thinks.
+pub fn copy_disk(disk: &Path, file: &Path) -> io::Result<()> {
+    let from = device::open(disk, false)?;
+    let mut to = File::create(file)?;
+    let blocks = device::blocks(&from)?;
+    let mut written = Ok(());
+    let read = device::read_all(&from, blocks, |_, chunk| {
+        if written.is_ok() {
+            written = to.write_all(chunk);
+        }
+    });
+    read.map_err(io::Error::other).and(written)
 }
 
 #[cfg(test)]

@@ -247,7 +247,7 @@ fn pending_io_is_counted_and_waited_for() {
     let late = text(batch.wait(Duration::from_millis(30), "one read completes", |tally| tally.ok == 1));
     assert!(late.starts_with("one read completes: not within 0.0 s: 2 I/Os: 2 pending"), "{late}");
 
-    std::io::Write::write_all(&mut &pipe, &disk.block(0)).unwrap();
+    io::Write::write_all(&mut &pipe, &disk.block(0)).unwrap();
     let tally = batch.wait(SOON, "one read completes", |tally| tally.ok == 1).unwrap();
     assert_eq!(tally.to_string(), "2 I/Os: 1 pending, 1 ok");
     let [first] = batch.completion_order()[..] else { panic!("one has completed") };
@@ -269,7 +269,7 @@ fn a_batch_with_pending_io_is_dropped_without_blocking() {
     assert!(start.elapsed() < SOON);
     // What comes late still finds its buffer, and is checked.
     let wrong = disk.block(1);
-    std::io::Write::write_all(&mut &pipe, &wrong).unwrap();
+    io::Write::write_all(&mut &pipe, &wrong).unwrap();
     crate::wait::wait_for(SOON, "the late read is checked", || {
         Ok(if disk.ledger.verify(&disk.path).is_err() { Ok(()) } else { Err("not yet".to_owned()) })
     })

@@ -56,8 +56,25 @@ pub struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// Makes one over the block device at `backing`.
+    /// Makes one over the block device at `backing`, with direct I/O.
     pub fn over(backing: &Path) -> Outcome<Self> {
+        let made = Self::make(backing, DIRECT_IO)?;
+        // The kernel leaves direct I/O out where the block sizes do not fit, and says nothing.
+        let direct = attribute(&made.name, "loop/dio").guest("ask for direct I/O")?;
+        ensure(
+            direct == "1",
+            "a loop device does direct I/O",
+            format_args!("{}: dio is {direct}", made.name),
+        )?;
+        Ok(made)
+    }
+
+    /// Makes one over a file.
+    pub fn over_file(backing: &Path) -> Outcome<Self> {
+        Self::make(backing, 0)
+    }
+
+    fn make(backing: &Path, flags: u32) -> Outcome<Self> {
         modules::require(MODULE)?.insert(MODULE, "").guest("load the module loop")?;
         let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
         let control = open(Path::new("/dev/loop-control")).guest("open /dev/loop-control")?;
@@ -71,7 +88,7 @@ impl LoopDevice {
             block_size: 0,
             device_to_limit: [0; 5],
             number_to_key_size: [0; 3],
-            flags: AUTOCLEAR | DIRECT_IO,
+            flags: AUTOCLEAR | flags,
             names_and_key: [0; 160],
             init: [0; 2],
             reserved: [0; 8],
@@ -79,18 +96,23 @@ impl LoopDevice {
         // SAFETY: the kernel reads `config` during the call and takes its own reference to the file.
         unsafe { loop_configure(file.as_raw_fd(), &raw const config) }
             .guest(format_args!("put {name} over {}", backing.display()))?;
-        // The kernel leaves direct I/O out where the block sizes do not fit, and says nothing.
-        let direct = attribute(&name, "loop/dio").guest("ask for direct I/O")?;
-        ensure(direct == "1", "a loop device does direct I/O", format_args!("{name}: dio is {direct}"))?;
+        // Read-only from here on: a device that somebody has open for writing can't be mounted
+        // (CONFIG_BLK_DEV_WRITE_MOUNTED is not set).
+        let keep = File::open(format!("/dev/{name}")).guest(format_args!("open /dev/{name}"))?;
         let device = attribute(&name, "dev").guest("read a device number")?;
         let device = device.parse().guest("understand a device number")?;
         happened("loop device made", &[("name", &name), ("device", &device), ("over", &backing.display())]);
-        Ok(Self { name, device, file })
+        Ok(Self { name, device, file: keep })
     }
 
     /// Its name, e.g. `loop0`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its node.
+    pub fn node(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/{}", self.name))
     }
 
     /// Its number.

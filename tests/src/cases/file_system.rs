@@ -40,6 +40,18 @@ pub const CASES: &[Case] = &[
         run: mounted_file_system_survives,
     },
     Case {
+        name: "noflush::preflush_and_fua_writes_are_pushed_back",
+        claim: "seed, normal path 3, for a write with PREFLUSH and FUA",
+        summary: "a write with PREFLUSH and FUA is pushed back, and what it promised is on the disk when it completes",
+        tag: Tag::Normal,
+        needs: NEEDS,
+        conditions: || Matrix::of_maps().build(),
+        left_out: &[IMPLICIT],
+        allow: &[],
+        deadline_seconds: 30,
+        run: preflush_and_fua_writes_are_pushed_back,
+    },
+    Case {
         name: "compat::flush_suspend_freezes_the_file_system",
         claim: "seed, no lock_fs() under noflush: the control",
         summary: "a suspend without noflush freezes a mounted file system until the resume",
@@ -106,3 +118,40 @@ fn flush_suspend_freezes_the_file_system(bench: &mut Bench) -> Outcome {
     past.has(&content)?;
     past.unmount()
 }
+
+/// FL2 (seed, normal path 3): the journal's write with `REQ_PREFLUSH` and `REQ_FUA`, to a path with a cache and without FUA,
+/// so that the kernel's flush machinery has its part in it: a flush, the data, a flush. Without a path it is queued, a
+/// noflush suspend pushes it back, with a new table it completes. `fsync` has returned then, so a power loss in this moment
+/// must not undo what it promised.
+fn preflush_and_fua_writes_are_pushed_back(bench: &mut Bench) -> Outcome {
+    let paths = bench.paths(1)?;
+    // For its loop device only: that has a cache and no FUA, which scsi_debug has.
+    let path = bench.holdable("gate", &paths[0])?.path().clone();
+    let map = bench.multipath_of_the_whole_disk("map", std::slice::from_ref(&path), NoPath::Queue)?;
+    let files = bench.file_system_with_fast_commits(&map)?;
+    let content = Content::of("file", 1);
+    files.start_write(&content)?.succeeds(WRITES)?;
+    files.start_fsync(&content)?.succeeds(SYNCS)?;
+    let before = files.fast_commits(&map)?;
+
+    map.fail_every_path(bench.fault())?;
+    files.set_mode(&content, 0o600)?;
+    let fsync = files.start_fsync(&content)?;
+    let mark = map.queues_something()?;
+    map.suspend(Noflush)?;
+    map.has_pushed_back_everything(mark)?;
+    map.load(&[path])?;
+    map.resume()?;
+    fsync.succeeds(SYNCS)?;
+
+    let fast = files.fast_commits(&map)? - before;
+    ensure(fast == 1, FAST_COMMIT, format_args!("{fast} fast commits"))?;
+    let after = bench.file_system_after_power_loss(&paths[0])?;
+    after.has_mode(&content, 0o600)?;
+    after.has(&content)?;
+    after.unmount()?;
+    files.unmount()
+}
+
+/// It was the one write that the case is about.
+pub const FAST_COMMIT: &str = "fsync is one write with PREFLUSH and FUA";
