@@ -4,7 +4,8 @@
 //!
 //! A new assertion is a constant beside the step that makes it, and a line in [`ALL`].
 
-use crate::bench::{io, multipath, test_map};
+use crate::bench::{file_system, io, multipath, test_map};
+use crate::dm::interrupted;
 use crate::io::{DATA_IS_RIGHT, READS_ARE_RIGHT};
 
 /// The assertions of the toolkit's steps.
@@ -17,6 +18,9 @@ pub const ALL: &[&str] = &[
     io::QUEUED_FAILS,
     io::COMES_BACK,
     io::NOT_LOST,
+    io::IN_FLIGHT,
+    io::EIO_ONLY,
+    io::NOTHING_LEFT,
     multipath::NO_VALID_PATH,
     multipath::STILL_QUEUES,
     test_map::HELD,
@@ -26,6 +30,13 @@ pub const ALL: &[&str] = &[
     test_map::PUSHED_BACK_FIRST,
     test_map::NONE_RETURNS,
     test_map::KEPT,
+    interrupted::WAITS,
+    interrupted::HANDLED,
+    interrupted::INTERRUPTED,
+    interrupted::RESTARTED,
+    file_system::UNMOUNTS,
+    file_system::CONTENT,
+    file_system::MODE,
     DATA_IS_RIGHT,
     READS_ARE_RIGHT,
 ];
