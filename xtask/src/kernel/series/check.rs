@@ -107,8 +107,8 @@ impl Check<'_> {
 
     /// Applies and builds a series, patch by patch.
     fn stack(&mut self, name: &str, below: &str, series: &Series) -> anyhow::Result<()> {
-        let (branch, start) = (name.replace(" + ", "-"), below.replace(" + ", "-"));
-        self.repo.branch(&branch, &start)?;
+        let (branch, parent) = (name.replace(" + ", "-"), below.replace(" + ", "-"));
+        self.repo.branch(&branch, &parent)?;
         let touched: BTreeSet<_> = series.patches.iter().flat_map(Patch::files).collect();
         for patch in &series.patches {
             let started = Instant::now();
@@ -136,7 +136,7 @@ impl Check<'_> {
         }
         // The numbers are those of the first stack that has the series.
         if !self.report.stats.iter().any(|(known, _)| *known == series.name) {
-            let range = format!("{start}..{branch}");
+            let range = format!("{parent}..{branch}");
             let stat = self.repo.git(["diff", "--stat=100", "--summary", &range])?.text;
             self.report.stats.push((series.name.clone(), stat));
         }

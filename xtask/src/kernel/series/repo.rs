@@ -56,7 +56,7 @@ impl Repo {
     /// A command line that starts with git, for this repository.
     pub fn tool(&self) -> Tool {
         let tool = Tool::new("git").cwd(&self.root).args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
-        let tool = INHERITED.iter().fold(tool, |tool, name| tool.env_remove(name));
+        let tool = INHERITED.iter().fold(tool, Tool::env_remove);
         [
             ("HOME", self.root.as_str()),
             ("XDG_CONFIG_HOME", self.root.as_str()),
