@@ -18,13 +18,16 @@ use crate::vm::argv::{self, Spec};
 /// The emulator.
 const QEMU: &str = "qemu-system-x86_64";
 
+/// What is tested unless somebody asks for something else: the feature.
+const DEFAULT_VARIANT: Variant = Variant::Pushback;
+
 /// Which kernel on which machine.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Choice {
     /// A kernel source that the project has patches for: 6.12 or 6.1 [default: 6.12]
     #[arg(long, value_name = "BASE", conflicts_with_all = ["tree", "kernel"])]
     pub base: Option<String>,
-    /// What is done to the base [default: stock]
+    /// What is done to the base [default: pushback]
     #[arg(long, value_enum, conflicts_with_all = ["tree", "kernel"])]
     pub variant: Option<Variant>,
     /// Leave out the tracepoints, counters and faults that a base's kernel is observed with
@@ -77,7 +80,9 @@ struct Replay {
 impl Choice {
     /// The options that make the same choice again.
     pub fn options(&self) -> Vec<String> {
-        let variant = self.variant.map(|variant| as_option(&variant));
+        // Always said for a base: a rerun must not depend on what the default is then.
+        let is_base = self.tree.is_none() && self.kernel.is_none();
+        let variant = is_base.then(|| as_option(&self.variant.unwrap_or(DEFAULT_VARIANT)));
         let absolute = |path: &Option<Utf8PathBuf>| {
             path.as_ref().map(|p| p.canonicalize_utf8().unwrap_or_else(|_| p.clone()).into_string())
         };
@@ -110,7 +115,7 @@ impl Choice {
             (None, None, None) => {
                 let base = self.base.clone().unwrap_or_else(|| kernel::base_names()[0].to_owned());
                 let observe = !self.no_observe && kernel::can_be_observed(&base);
-                Source::Base { base, variant: self.variant.unwrap_or(Variant::Stock), observe, flavour }
+                Source::Base { base, variant: self.variant.unwrap_or(DEFAULT_VARIANT), observe, flavour }
             }
             _ => return Err(coded(Code::Usage, "--kernel BZIMAGE and --modules DIR go together")),
         })
@@ -216,5 +221,8 @@ mod tests {
             ["--base", "6.1", "--variant", "stock", "--flavour", "kasan", "--accel", "tcg", "--no-observe"]
         );
         assert_eq!(Choice::replay(&options).unwrap().options(), options);
+        assert_eq!(Choice::default().options(), ["--variant", "pushback"]);
+        let tree = Choice { tree: Some("/no/such/tree".into()), ..Choice::default() };
+        assert_eq!(tree.options(), ["--tree", "/no/such/tree"]);
     }
 }
