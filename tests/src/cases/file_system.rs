@@ -105,7 +105,11 @@ fn flush_suspend_freezes_the_file_system(bench: &mut Bench) -> Outcome {
     let paths = bench.paths(1)?;
     let map = bench.multipath_of_the_whole_disk("map", &paths, NoPath::Queue)?;
     let files = bench.file_system(&map)?;
-    let content = Content::of("late", 1);
+    // It exists before, so that the later write has to read nothing: it would wait for that too, frozen or not.
+    let first = Content::of("late", 1);
+    files.start_write(&first)?.succeeds(WRITES)?;
+    files.start_fsync(&first)?.succeeds(SYNCS)?;
+    let content = Content::of("late", 2);
 
     map.suspend(Flush)?;
     let mut write = files.start_write(&content)?;
