@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # use guest::{condition::Signal, dm::{Flush, Map, Suspender}};
-//! # fn main(map: &Map) -> guest::failure::Outcome {
+//! # fn interrupt(map: &Map) -> guest::failure::Outcome {
 //! let mut suspend = Suspender::start(map, Flush::Noflush, Signal::Eintr)?;
 //! suspend.waits()?;
 //! suspend.is_interrupted()   // EINTR; with Signal::Restart: it waits again
