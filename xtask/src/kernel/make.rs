@@ -199,7 +199,8 @@ impl<'a> Make<'a> {
         let mut errors = Vec::new();
         let result = tool.stream(|line| {
             if is_error(line) && errors.len() < SHOWN_ERRORS {
-                errors.push(line.to_owned());
+                // The kernel's Makefile takes LC_ALL away, and gcc quotes as the user's LANG has it.
+                errors.push(line.replace(['\u{2018}', '\u{2019}'], "'"));
             }
             each(line);
         });
