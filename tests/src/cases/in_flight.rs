@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "noflush::io_failing_without_queueing_is_pushed_back",
-        claim: "seed, DM_ENDIO_REQUEUE, as kernels since 4.12 have it",
+        claim: "seed, DM_ENDIO_REQUEUE, as today's dm-multipath has it",
         summary: "the same for a map that does not queue without paths",
         tag: Tag::Normal,
         needs: super::HELD,
