@@ -24,6 +24,8 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("selftest::warn", "KernelSplat", "WARNING"),
     ("selftest::lockdep_report", "KernelSplat", "possible circular locking dependency"),
     ("selftest::oops", "KernelSplat", "NULL pointer dereference"),
+    ("selftest::use_after_free", "KernelSplat", "KASAN: slab-use-after-free"),
+    ("selftest::data_race", "KernelSplat", "KCSAN: data-race"),
     ("selftest::run_out_of_memory", "KernelSplat", "oom-killer"),
     ("selftest::hang_in_d_state", "Timeout", "case clock"),
     ("selftest::spin_with_interrupts_off", "Timeout", "clock"),
@@ -73,8 +75,23 @@ pub const CASES: &[Case] = &[
     case("selftest::skip", "a case may skip itself with a reason", skip_it),
     case("selftest::panic_the_kernel", "a kernel panic is a KernelSplat", panic_the_kernel),
     case("selftest::warn", "a WARN is a KernelSplat though the case passes", warn),
-    case("selftest::lockdep_report", "a lockdep report is a KernelSplat though the case passes", lockdep),
+    Case {
+        needs: &["PROVE_LOCKING"],
+        ..case(
+            "selftest::lockdep_report",
+            "a lockdep report is a KernelSplat though the case passes",
+            lockdep,
+        )
+    },
     case("selftest::oops", "a NULL dereference in the kernel is a KernelSplat", oops),
+    Case {
+        needs: &["KASAN"],
+        ..case("selftest::use_after_free", "a report of KASAN's is a KernelSplat", use_after_free)
+    },
+    Case {
+        needs: &["KCSAN"],
+        ..case("selftest::data_race", "a report of KCSAN's is a KernelSplat", data_race)
+    },
     Case {
         // Half a gigabyte, page by page: 5 s under TCG, where a factor of 1.4 is the least that was measured.
         deadline_seconds: 15,
@@ -131,6 +148,14 @@ fn lockdep(_: &mut Bench) -> Outcome {
 
 fn oops(_: &mut Bench) -> Outcome {
     provoke("oops")
+}
+
+fn use_after_free(_: &mut Bench) -> Outcome {
+    provoke("use-after-free")
+}
+
+fn data_race(_: &mut Bench) -> Outcome {
+    provoke("data-race")
 }
 
 fn run_out_of_memory(_: &mut Bench) -> Outcome {
