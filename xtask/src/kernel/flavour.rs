@@ -66,6 +66,11 @@ mod tests {
                 Flavour::Kcsan => [false, false, true],
             };
             assert_eq!(checkers, expected, "{own}");
+            assert_eq!(
+                merged.enabled("KCSAN_EARLY_ENABLE"),
+                *flavour == Flavour::Kcsan,
+                "built in is not switched on"
+            );
             let rendered = merged.render();
             for module in ["BLK_DEV_DM", "DM_MULTIPATH", "SCSI_DEBUG"] {
                 assert!(rendered.contains(&format!("CONFIG_{module}=m\n")), "{module} must be a module");
