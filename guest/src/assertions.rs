@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The assertions that `expectations.toml` may name. An expectation is compared with the text that a case reports, so
+//! The assertions that `tests/expectations/` may name. An expectation is compared with the text that a case reports, so
 //! a name that no code uses would never come true: the catalogue's test refuses every name that is not in here.
 //!
 //! A new assertion is a constant beside the step that makes it, and a line in [`ALL`].

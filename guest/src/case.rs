@@ -18,6 +18,16 @@ pub enum Tag {
     Race,
     /// The seed's error-path list.
     ErrorPath,
+    /// Every way in which a path fails.
+    Fault,
+    /// Every kind of I/O.
+    Io,
+    /// A mounted file system.
+    FileSystem,
+    /// The real multipathd.
+    Daemon,
+    /// Schedules that come from a seed.
+    Stress,
     /// Provokes a non-pass outcome on purpose, to prove the harness.
     Selftest,
     /// Measures instead of proving, for `cargo xtask bench`; it is never traced.
@@ -38,6 +48,11 @@ impl Tag {
             Self::Core => "core",
             Self::Race => "race",
             Self::ErrorPath => "error-path",
+            Self::Fault => "fault",
+            Self::Io => "io",
+            Self::FileSystem => "file-system",
+            Self::Daemon => "daemon",
+            Self::Stress => "stress",
             Self::Selftest => "selftest",
             Self::Measurement => "measurement",
         }
@@ -67,7 +82,8 @@ pub struct Allowed {
 pub struct Case {
     /// `module::function`: stable, used in filters and reports.
     pub name: &'static str,
-    /// Which claim of the seed: `seed, normal path 1`; for a selftest what it provokes.
+    /// Which claim of the seed: `seed, normal path 1`; or what kernels learned later, `since the seed, COMMIT: what`; for a
+    /// selftest what it provokes.
     pub claim: &'static str,
     /// One line: the property in a sentence.
     pub summary: &'static str,

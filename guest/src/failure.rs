@@ -11,7 +11,7 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The kernel did not do what the case claims. `assertion` is a stable, named step that
-    /// `expectations.toml` can refer to; `message` says what was seen instead.
+    /// `tests/expectations/` can refer to; `message` says what was seen instead.
     #[error("{assertion}: {message}")]
     Assertion {
         /// Stable name, lower case with blanks, e.g. `every write fails with EIO`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What each case should do, under each condition, on each variant: `expectations.toml`, read and looked up. The file
-//! explains itself; [`format`] reads it, and a unit test (`check`) holds it against the catalogue.
+//! What each case should do, under each condition, on each variant: the files of `tests/expectations/`, read and looked
+//! up. Their README explains them; [`format`] reads them, and a unit test (`check`) holds them against the catalogue.
 //!
 //! Judges nothing: `xtask test` asks for known deviations and for what is not applicable, `xtask prove` for everything.
 
@@ -19,10 +19,24 @@ use serde::Serialize;
 pub use format::Deviation;
 use format::{File, Row, Then};
 
-/// The data.
-const TEXT: &str = include_str!("../expectations.toml");
+macro_rules! files {
+    ($($name:literal)+) => { &[$(($name, include_str!(concat!("../expectations/", $name)))),+] };
+}
 
-static FILE: LazyLock<Result<File, toml::de::Error>> = LazyLock::new(|| toml::from_str(TEXT));
+/// The data: one file a group of cases, in the order of the catalogue.
+const FILES: &[(&str, &str)] = files!(
+    "deviations.toml"
+    "compat.toml"
+    "normal.toml"
+    "in_flight.toml"
+    "requests.toml"
+    "file_system.toml"
+    "error_path.toml"
+    "core.toml"
+    "race.toml"
+);
+
+static FILE: LazyLock<Result<File, String>> = LazyLock::new(|| File::read(FILES));
 
 /// The variants that the data speaks of.
 pub const VARIANTS: [&str; 3] = ["stock", "baseline", "pushback"];

@@ -38,7 +38,7 @@ pub enum Outcome {
         /// How.
         message: String,
     },
-    /// A stock kernel is known to do otherwise; the reason is in `expectations.toml`.
+    /// A stock kernel is known to do otherwise; the reason is in `tests/expectations/`.
     KnownDeviation {
         /// The assertion that failed.
         assertion: String,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The format of `expectations.toml`: text to rows. Knows nothing of the catalogue.
+//! The format of `tests/expectations/*.toml`: text to rows. Knows nothing of the catalogue.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::VARIANTS;
 
-/// The whole file.
+/// One file, or all of them as one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -28,12 +28,39 @@ pub struct Deviation {
     pub since: String,
     /// What happens and why, for reports and documentation.
     pub reason: String,
+    /// The commit that fixes it in newer kernels; it becomes part of the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
     /// A race decides whether it shows: a pass is as expected, too.
     #[serde(default)]
     pub sometimes: bool,
     /// Piece of the first line of the one splat that the kernel prints although nothing else is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub splat: Option<String>,
+}
+
+impl File {
+    /// Reads all files, each with its name.
+    pub fn read(files: &[(&str, &str)]) -> Result<Self, String> {
+        let mut all = Self { deviation: BTreeMap::new(), case: BTreeMap::new() };
+        for (name, text) in files {
+            let one: Self = toml::from_str(text).map_err(|error| format!("{name}: {error}"))?;
+            for (case, rows) in one.case {
+                if all.case.insert(case.clone(), rows).is_some() {
+                    return Err(format!("{name}: {case} is in another file, too"));
+                }
+            }
+            for (deviation, mut what) in one.deviation {
+                if let Some(fixed) = &what.fixed {
+                    what.reason = format!("{} Fixed by {fixed}.", what.reason.trim());
+                }
+                if all.deviation.insert(deviation.clone(), what).is_some() {
+                    return Err(format!("{name}: deviation.{deviation} is in another file, too"));
+                }
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// What one case does.

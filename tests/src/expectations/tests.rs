@@ -14,9 +14,9 @@ use crate::matrix::Matrix;
 
 #[test]
 fn the_data_fits_the_catalogue() {
-    let file = FILE.as_ref().unwrap_or_else(|error| panic!("expectations.toml: {error}"));
+    let file = FILE.as_ref().unwrap_or_else(|error| panic!("{error}"));
     let problems = problems(file, catalogue());
-    assert!(problems.is_empty(), "expectations.toml:\n  {}", problems.join("\n  "));
+    assert!(problems.is_empty(), "tests/expectations:\n  {}", problems.join("\n  "));
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the type of every case")]
@@ -164,6 +164,27 @@ fn the_first_row_that_covers_a_condition_wins() {
     assert_eq!(is(QueueMode::Rq, "baseline", "6.12.9"), Expected::Fails { assertion: "I/O comes back" });
     assert_eq!(is(QueueMode::Bio, "baseline", "6.12.9"), Expected::Pass);
     assert_eq!(is(QueueMode::Bio, "pushback", "6.1.1"), Expected::NotApplicable { reason: "why" });
+}
+
+#[test]
+fn every_file_is_read_and_none_says_the_same_again() {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/expectations")).unwrap();
+    let mut there: Vec<String> = folder.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    there.retain(|name| name != "README.md");
+    there.sort_unstable();
+    let mut read: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
+    read.sort_unstable();
+    assert_eq!(read, there);
+    let twice = [("a.toml", "[case.'a::b']\nstock = 'pass'"), ("b.toml", "[case.'a::b']\nstock = 'pass'")];
+    assert_eq!(File::read(&twice).unwrap_err(), "b.toml: a::b is in another file, too");
+    assert!(File::read(&[("c.toml", "[case")]).unwrap_err().starts_with("c.toml: "));
+}
+
+#[test]
+fn a_fix_is_part_of_the_reason() {
+    let text = "[deviation.d]\nsince = 'x'\nreason = 'It hangs.'\nfixed = '7f597c2cdb9d'";
+    let file = File::read(&[("d.toml", text)]).unwrap();
+    assert_eq!(file.deviation["d"].reason, "It hangs. Fixed by 7f597c2cdb9d.");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub fn expected_words(expected: Option<Expected>) -> String {
         Some(Expected::Fails { assertion }) => format!("fail at `{assertion}`"),
         Some(Expected::Deviates { assertion, .. }) => format!("fail at `{assertion}`, as a known deviation"),
         Some(Expected::NotApplicable { .. }) => "not be run".into(),
-        None => "be in expectations.toml".into(),
+        None => "be in tests/expectations/".into(),
     }
 }
 

@@ -34,7 +34,13 @@ fn result(outcome: &Outcome) -> CaseResult {
 fn every_kind_of_mismatch() {
     let text = |text: &str| text.to_owned();
     let deviation = |sometimes| -> &'static Deviation {
-        Box::leak(Box::new(Deviation { since: text("x"), reason: text("so"), sometimes, splat: None }))
+        Box::leak(Box::new(Deviation {
+            since: text("x"),
+            reason: text("so"),
+            fixed: None,
+            sometimes,
+            splat: None,
+        }))
     };
     let fails = Some(Expected::Fails { assertion: PUSHED_BACK });
     let always = Some(Expected::Deviates { assertion: PUSHED_BACK, deviation: deviation(false) });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From the judge's outcome to the one that is reported: what `expectations.toml` knows about the case on this variant
+//! From the judge's outcome to the one that is reported: what `tests/expectations/` knows about the case on this variant
 //! makes a failure a known deviation, and says whether the VM is still good. Pure; the judge knows no expectations.
 
 use ::tests::expectations::{Expected, Kernel, Seen, expected, known_deviation};

@@ -42,9 +42,16 @@ impl Scope {
     /// Whether a case of this group is in it.
     pub const fn has(self, tag: Tag) -> bool {
         match tag {
-            Tag::Compat | Tag::Normal | Tag::ErrorPath | Tag::Core | Tag::Race => {
-                matches!(self, Self::Kernel | Self::All)
-            }
+            Tag::Compat
+            | Tag::Normal
+            | Tag::ErrorPath
+            | Tag::Core
+            | Tag::Race
+            | Tag::Fault
+            | Tag::Io
+            | Tag::FileSystem
+            | Tag::Daemon
+            | Tag::Stress => matches!(self, Self::Kernel | Self::All),
             Tag::Selftest => matches!(self, Self::Selftest | Self::All),
             Tag::Measurement => matches!(self, Self::Measurement | Self::All),
         }

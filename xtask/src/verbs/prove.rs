@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cargo xtask prove`: does this suite tell a kernel with the feature from one without? Runs the catalogue on baseline,
-//! pushback and stock of one base and compares every cell with `expectations.toml`.
+//! pushback and stock of one base and compares every cell with `tests/expectations/`.
 
 use std::io::{ErrorKind, Write as _};
 
