@@ -35,6 +35,10 @@ pub const PORT_NAME: &str = "org.dm-pushback.agent";
 /// Kernel parameter that chooses what process 1 does: [`mode::AGENT`] (the default), [`mode::SHELL`] or [`mode::POWEROFF`].
 pub const MODE_PARAMETER: &str = "dm_pushback.mode";
 
+/// Where a VM whose root is the host's file system (`--boot virtme`) has what an image would have beyond it: the guest
+/// binary, kernel modules, links to the tools, files for /etc and the like.
+pub const STAGE: &str = "/run/dm-pushback";
+
 /// Values of [`MODE_PARAMETER`].
 pub mod mode {
     /// Serve the host.

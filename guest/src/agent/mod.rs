@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Process 1 of the VM: boots the guest, serves the host's requests one at a time, runs each case in a process of its
+//! Process 1 of an image, and the one that virtme-ng's process 1 starts: boots the guest, serves the host's requests one at a time, runs each case in a process of its
 //! own and looks at what it left behind. It has one thread, so that `fork(2)` without `exec` is sound.
 
 mod boot;
 mod capture;
 mod case_process;
+mod host_root;
 mod port;
 mod postcondition;
 pub(crate) mod process;
@@ -23,7 +24,7 @@ use crate::kmsg;
 use crate::message::{FromGuest, PROTOCOL, ToGuest, mode};
 use crate::wire::Decoder;
 use port::Port;
-use postcondition::Before;
+use postcondition::{Before, Residents};
 use tracer::Tracer;
 
 /// Seconds on `CLOCK_MONOTONIC`, the clock of every message.
@@ -33,21 +34,21 @@ pub fn now() -> f64 {
         .unwrap_or_default()
 }
 
-/// What process 1 does with the catalogue; never returns.
+/// What the guest binary does with the catalogue; never returns.
 pub fn main(catalogue: &'static [Case]) -> ! {
     let error = match boot::prepare() {
         Err(error) => error,
         Ok(ready) => match ready.mode.as_str() {
             mode::SHELL => boot::shell(),
             _ => match serve(catalogue, &ready) {
-                Ok(()) => boot::power_off(),
+                Ok(()) => boot::power_off(0),
                 Err(error) => error,
             },
         },
     };
     // The host reads this on the console; without an agent there is no other way to tell.
     let _ = kmsg::line(&format!("agent failed: {error}"));
-    boot::power_off()
+    boot::power_off(1)
 }
 
 /// A case under way.
@@ -65,6 +66,7 @@ struct Agent {
     capture: Option<(u64, Pid)>,
     /// Of an observed kernel.
     tracer: Option<Tracer>,
+    residents: Residents,
 }
 
 fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()> {
@@ -82,7 +84,8 @@ fn serve(catalogue: &'static [Case], ready: &boot::Ready) -> std::io::Result<()>
         missing_modules: ready.missing_modules.clone(),
         observed: tracer.is_some(),
     })?;
-    let mut agent = Agent { catalogue, port, running: None, capture: None, tracer };
+    let residents = Residents::look();
+    let mut agent = Agent { catalogue, port, running: None, capture: None, tracer, residents };
     let mut decoder = Decoder::new();
     let mut buffer = [0; 4096];
     loop {
@@ -135,7 +138,7 @@ impl Agent {
                 kmsg::line(&format!("begin {token} {name}"))?;
                 self.port.send(&FromGuest::Started { token, t: now() })?;
                 let found = self.catalogue.iter().find(|c| c.name == case);
-                let before = Before::look(found.is_some_and(|case| !case.allow.is_empty()));
+                let before = Before::look(found.is_some_and(|case| !case.allow.is_empty()), &self.residents);
                 // What is measured is not looked at.
                 let traced = found.is_some_and(|case| case.tag != Tag::Measurement);
                 if let Some(tracer) = self.tracer.as_mut().filter(|_| traced) {

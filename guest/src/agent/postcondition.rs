@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a case must not leave behind: dm devices, SCSI hosts, processes, tasks in uninterruptible sleep, a new taint.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,17 +27,35 @@ pub fn taint() -> u64 {
         .unwrap_or_default()
 }
 
+/// The processes that were there before the first case, by id and start: process 1, and where that is virtme-ng's, the
+/// agent and those between them. A case may leave none.
+#[derive(Debug, Clone, Default)]
+pub struct Residents(BTreeSet<(i32, u64)>);
+
+impl Residents {
+    /// Those that are there now.
+    pub fn look() -> Self {
+        Self(process::tasks().iter().filter(|task| !task.kernel).map(|task| (task.pid, task.start)).collect())
+    }
+
+    fn has(&self, task: &Task) -> bool {
+        self.0.contains(&(task.pid, task.start))
+    }
+}
+
 /// The guest as it was before the case.
 #[derive(Debug)]
 pub struct Before {
     taint: u64,
     ignored: u64,
+    residents: Residents,
 }
 
 impl Before {
     /// Looks at the guest; a case that may cause a WARN may set its taint.
-    pub fn look(may_warn: bool) -> Self {
-        Self { taint: taint(), ignored: if may_warn { ORIGIN_BITS | WARN_BIT } else { ORIGIN_BITS } }
+    pub fn look(may_warn: bool, residents: &Residents) -> Self {
+        let ignored = if may_warn { ORIGIN_BITS | WARN_BIT } else { ORIGIN_BITS };
+        Self { taint: taint(), ignored, residents: residents.clone() }
     }
 
     /// What the case left behind, after giving it time to settle.
@@ -54,7 +73,7 @@ impl Before {
 
     fn seen_now(&self) -> Vec<String> {
         let mut seen = paths::leftovers();
-        seen.extend(process::tasks().iter().filter_map(left_behind));
+        seen.extend(process::tasks().iter().filter_map(|task| left_behind(task, &self.residents)));
         seen.extend(taint_change(self.taint, taint(), self.ignored));
         seen
     }
@@ -64,13 +83,13 @@ fn wait_limit() -> Duration {
     crate::wait::scaled(SETTLES_WITHIN)
 }
 
-fn left_behind(task: &Task) -> Option<String> {
-    let Task { pid, comm, state, kernel } = task;
+fn left_behind(task: &Task, residents: &Residents) -> Option<String> {
+    let Task { pid, comm, state, kernel, .. } = task;
     match (state, kernel) {
         ('D', true) => Some(format!("kernel thread {pid} ({comm}) is in uninterruptible sleep")),
         ('D', false) => Some(format!("process {pid} ({comm}) is in uninterruptible sleep")),
         ('Z' | 'X', _) | (_, true) => None,
-        _ if *pid == 1 => None,
+        _ if residents.has(task) => None,
         _ => Some(format!("process {pid} ({comm}) is still there")),
     }
 }
@@ -92,12 +111,19 @@ mod tests {
 
     #[test]
     fn who_may_stay() {
-        let task = |pid, state, kernel| Task { pid, comm: "x".into(), state, kernel };
+        let task = |pid, state, kernel| Task { pid, comm: "x".into(), state, kernel, start: 7 };
+        let residents = Residents([(1, 7), (8, 6)].into());
         for stays in [task(1, 'S', false), task(9, 'I', true), task(9, 'Z', false)] {
-            assert_eq!(left_behind(&stays), None, "{stays:?}");
+            assert_eq!(left_behind(&stays, &residents), None, "{stays:?}");
         }
-        for goes in [task(9, 'D', true), task(9, 'D', false), task(9, 'S', false), task(9, 'R', false)] {
-            assert!(left_behind(&goes).is_some(), "{goes:?}");
+        for goes in [
+            task(9, 'D', true),
+            task(9, 'D', false),
+            task(9, 'S', false),
+            task(9, 'R', false),
+            task(8, 'S', false),
+        ] {
+            assert!(left_behind(&goes, &residents).is_some(), "{goes:?}");
         }
     }
 }
