@@ -5,6 +5,9 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -66,6 +69,7 @@ pub struct Tool {
     env: Vec<(OsString, OsString)>,
     removed: Vec<OsString>,
     log: Option<Utf8PathBuf>,
+    stdin: Option<Arc<UnixStream>>,
 }
 
 /// What a program printed.
@@ -78,7 +82,15 @@ pub struct Output {
 impl Tool {
     /// A command line that starts with `program`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: vec![], cwd: None, env: vec![], removed: vec![], log: None }
+        Self {
+            program: program.into(),
+            args: vec![],
+            cwd: None,
+            env: vec![],
+            removed: vec![],
+            log: None,
+            stdin: None,
+        }
     }
 
     /// One more argument.
@@ -123,6 +135,13 @@ impl Tool {
         self
     }
 
+    /// A socket for standard input, instead of /dev/null.
+    #[must_use]
+    pub fn stdin(mut self, socket: UnixStream) -> Self {
+        self.stdin = Some(Arc::new(socket));
+        self
+    }
+
     /// The command line as text.
     pub fn argv(&self) -> String {
         std::iter::once(&self.program)
@@ -143,7 +162,11 @@ impl Tool {
         if let Some(dir) = &self.cwd {
             cmd = cmd.dir(dir);
         }
-        cmd.stdin_null().unchecked().before_spawn(|command| {
+        let stdin = self.stdin.clone();
+        cmd.stdin_null().unchecked().before_spawn(move |command| {
+            if let Some(socket) = &stdin {
+                command.stdin(OwnedFd::from(socket.try_clone()?));
+            }
             die_with_parent(command);
             Ok(())
         })

@@ -219,6 +219,9 @@ pub struct HostFacts {
     pub accel: String,
     /// Why that one.
     pub accel_reason: String,
+    /// What makes the VMs: `image`, or `virtme-ng` and its version.
+    #[serde(default)]
+    pub boot: String,
     /// Online CPUs.
     pub cpus: usize,
     /// Memory in MiB.

@@ -12,7 +12,7 @@ use crate::message::{FromGuest, PORT_NAME};
 use crate::wire;
 
 /// The port is created by a control message after the driver's probe; it takes milliseconds.
-const APPEARS_WITHIN: Duration = Duration::from_secs(30);
+const APPEARS_WITHIN: Duration = Duration::from_secs(10);
 
 /// An open port. Copies made by fork write to the same port; one frame is one `write(2)`.
 #[derive(Debug)]

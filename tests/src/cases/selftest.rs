@@ -3,7 +3,7 @@
 //! `cargo xtask ci` runs every one of them and the case after it, and compares with [`EXPECTED`].
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -14,6 +14,7 @@ use guest::failure::GuestContext as _;
 use guest::modules;
 use guest::paths::scsi_debug;
 use guest::prelude::*;
+use nix::mount::{MsFlags, mount};
 
 /// What the host must make of each: the name of the outcome, and a piece of its message.
 pub const EXPECTED: &[(&str, &str, &str)] = &[
@@ -39,6 +40,7 @@ pub const EXPECTED: &[(&str, &str, &str)] = &[
     ("selftest::leave_a_scsi_host", "Fail", "nothing is left behind"),
     ("selftest::leave_a_process", "Fail", "nothing is left behind"),
     ("selftest::fill_the_console", "Fail", "the console is quiet"),
+    ("selftest::write_to_the_host", "Pass", ""),
 ];
 
 /// Does bad things on request; kernel-patches/modules/.
@@ -112,6 +114,11 @@ pub const CASES: &[Case] = &[
     case("selftest::leave_a_scsi_host", "a SCSI host left behind turns a pass into a Fail", leave_a_host),
     case("selftest::leave_a_process", "a process left behind turns a pass into a Fail", leave_a_process),
     case("selftest::fill_the_console", "a flood of kernel messages is a Fail", fill_the_console),
+    case(
+        "selftest::write_to_the_host",
+        "nothing that the guest does reaches the host's files",
+        write_to_the_host,
+    ),
 ];
 
 /// Makes the module `dm-pushback-selftest` do something bad.
@@ -228,6 +235,24 @@ fn fill_the_console(_: &mut Bench) -> Outcome {
     loop {
         kmsg.write_all(line.as_bytes()).guest("write to /dev/kmsg")?;
     }
+}
+
+/// Whatever is mounted of the host (`--boot virtme`; nothing in an image) refuses to be written, though the guest asks for
+/// a mount that can be: the refusal is QEMU's (`readonly=on`), not the mount's.
+fn write_to_the_host(_: &mut Bench) -> Outcome {
+    let mounts = fs::read_to_string("/proc/self/mounts").guest("read the mounts")?;
+    let of_host = |line: &&str| matches!(line.split(' ').nth(2), Some("9p" | "virtiofs"));
+    for place in mounts.lines().filter(of_host).filter_map(|line| line.split(' ').nth(1)) {
+        let remount =
+            |flags| mount(None::<&str>, place, None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>);
+        remount(MsFlags::empty()).guest(format!("remount {place} to be written"))?;
+        let file = format!("{place}/dm-pushback-was-here");
+        let written = fs::write(&file, "");
+        let denied = written.as_ref().is_err_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem);
+        remount(MsFlags::MS_RDONLY).guest(format!("remount {place} as it was"))?;
+        ensure(denied, "the host's files can't be written", format!("{file}: {written:?}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod probe;
 mod ready;
 mod resources;
 pub mod table;
+pub mod virtme;
 
 pub use accel::{Choice, Want, choose};
 pub use install::{Elevation, confirm, install, is_interactive};

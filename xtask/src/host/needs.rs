@@ -24,6 +24,15 @@ pub enum Scope {
     Base,
     /// Nice to have.
     Optional,
+    /// Installing virtme-ng.
+    Virtme,
+}
+
+impl Scope {
+    /// Whether a host is complete without.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::Optional | Self::Virtme)
+    }
 }
 
 /// One thing that must be on the host.
@@ -142,6 +151,7 @@ mod tests {
                 "1.02.185",
             ),
             ("busybox", "BusyBox v1.35.0 (Debian 1:1.35.0-4+b1) multi-call binary.", "1.35.0"),
+            ("python3, pip", "Python 3.11.2", "3.11.2"),
             ("ccache", "ccache version 4.7.5\nFeatures: file-storage", "4.7.5"),
             ("libssl headers", "# define OPENSSL_VERSION_TEXT \"OpenSSL 3.0.15 3 Sep 2024\"", "3.0.15"),
         ] {

@@ -32,7 +32,7 @@ impl Needs<'_> {
             Scope::Run => true,
             Scope::Build => !matches!(self, Self::Prebuilt),
             Scope::Base => matches!(self, Self::Base { download: Some(_) }),
-            Scope::Optional => false,
+            Scope::Optional | Scope::Virtme => false,
         }
     }
 }

@@ -28,11 +28,12 @@ fn available_mib(meminfo: &str, cgroup_limit: Option<&str>) -> u64 {
 }
 
 /// The host as reports tell it.
-pub fn facts(choice: &Choice) -> HostFacts {
+pub fn facts(choice: &Choice, boot: &str) -> HostFacts {
     HostFacts {
         qemu: choice.qemu_version.clone(),
         accel: choice.accel.to_string(),
         accel_reason: choice.reason.clone(),
+        boot: boot.to_owned(),
         cpus: cpus(),
         memory_mib: memory_mib(),
     }

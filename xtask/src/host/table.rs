@@ -22,7 +22,7 @@ fn state((need, found): &Row) -> String {
         Found::Version(version) => version.clone(),
         Found::Present => "yes".to_owned(),
         Found::TooOld { found, .. } => format!("{found} TOO OLD"),
-        Found::Missing(_) if need.scope == Scope::Optional => "no (optional)".to_owned(),
+        Found::Missing(_) if need.scope.is_optional() => "no (optional)".to_owned(),
         Found::Missing(_) => "MISSING".to_owned(),
     }
 }
@@ -45,7 +45,7 @@ pub fn unmet(rows: &[Row], has_archive: bool) -> (Vec<&Need>, Vec<&Need>) {
     rows.iter()
         .filter(|(need, found)| !found.is_good() && (has_archive || need.scope != Scope::Base))
         .map(|(need, _)| need)
-        .partition(|need| need.scope != Scope::Optional)
+        .partition(|need| !need.scope.is_optional())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 mod digest;
 mod elf;
 mod guest_binary;
+pub mod host_root;
 mod manifest;
 mod modules;
 mod newc;

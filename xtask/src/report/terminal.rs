@@ -44,6 +44,9 @@ fn head(out: &mut String, results: &Results) {
         "host    {}, {} ({}), {} CPUs, {} MiB",
         host.qemu, host.accel, host.accel_reason, host.cpus, host.memory_mib
     );
+    if host.boot.starts_with("virtme") {
+        let _ = writeln!(out, "booted  by {}, over this host's file system, read-only", host.boot);
+    }
     let kinds: BTreeSet<&str> = results.cases.iter().filter_map(|case| case.evidence.as_deref()).collect();
     if !kinds.is_empty() {
         let _ = writeln!(out, "seen by {}", kinds.into_iter().collect::<Vec<_>>().join("; "));

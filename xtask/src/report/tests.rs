@@ -43,6 +43,7 @@ fn started(planned: &[&str]) -> Event {
     let host = HostFacts {
         qemu: "QEMU emulator version 7.2.0".into(),
         accel: "tcg".into(),
+        boot: "image".into(),
         accel_reason: "KVM opens but does not boot Linux".into(),
         cpus: 2,
         memory_mib: 7800,

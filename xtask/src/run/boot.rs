@@ -26,11 +26,25 @@ pub enum BootError {
     Interrupted,
 }
 
+/// How virtme-ng's process 1 signs its lines, the Rust one and the shell one.
+const VIRTME_INIT: [&str; 2] = ["virtme-ng-init: ", "virtme-init: "];
+
+/// A kernel whose process 1 ran has booted; that this one did not get as far as the agent is the host's affair. (Process 1
+/// speaks at level `info`: on the console of a second, verbose try.)
+fn not_up(init_seen: bool, message: String) -> BootError {
+    if init_seen {
+        BootError::Host(format!("virtme-ng's process 1 did not bring the agent up: {message}"))
+    } else {
+        BootError::Kernel(format!("the kernel does not boot: {message}"))
+    }
+}
+
 impl Session {
     /// Waits for the agent's first message, or for a reason to give up.
     pub(super) fn wait_for_agent(&mut self) -> Result<(), BootError> {
         let mut heard = Instant::now();
         let mut last_line = String::new();
+        let mut init_seen = false;
         loop {
             if interrupt::requested() {
                 return Err(BootError::Interrupted);
@@ -40,9 +54,10 @@ impl Session {
             if now - heard > self.factor.boot_progress() || boot > self.factor.boot() {
                 let seconds = boot.as_secs_f64();
                 self.emit(Source::Host, Kind::Expired { clock: "boot".into(), seconds });
-                return Err(BootError::Kernel(format!(
-                    "the kernel does not boot: no agent after {seconds:.0} s; last console line: {last_line:?}"
-                )));
+                return Err(not_up(
+                    init_seen,
+                    format!("no agent after {seconds:.0} s; last console line: {last_line:?}"),
+                ));
             }
             let Some((at, signal)) = self.qemu.next(TICK) else { continue };
             heard = at;
@@ -50,6 +65,7 @@ impl Session {
                 Signal::Console(found) => {
                     if let Found::Line(text) = &found {
                         last_line.clone_from(text);
+                        init_seen |= VIRTME_INIT.iter().any(|init| text.contains(init));
                         if let Some(why) = text.split_once("dm-pushback: agent failed: ") {
                             return Err(BootError::Host(format!("the guest's agent failed: {}", why.1)));
                         }
@@ -72,7 +88,7 @@ impl Session {
                     }
                     self.synchronise(at, t);
                     self.boot_seconds = (at - self.qemu.started).as_secs_f64();
-                    self.factor = Factor::measured(at - self.qemu.started);
+                    self.factor = Factor::measured(at - self.qemu.started, self.virtme);
                     let (seconds, time_factor) = (self.boot_seconds, self.factor.value());
                     let kind = Kind::VmReady { seconds, release, time_factor, missing_modules, observed };
                     self.emit(Source::Host, kind);
@@ -92,9 +108,7 @@ impl Session {
                             "QEMU ended before the kernel printed anything ({status:?}): {said}"
                         ))
                     } else {
-                        BootError::Kernel(format!(
-                            "the kernel does not boot; last console line: {last_line:?} {said}"
-                        ))
+                        not_up(init_seen, format!("the VM ended; last console line: {last_line:?} {said}"))
                     });
                 }
             }

@@ -27,6 +27,8 @@ pub struct Facts {
     pub console_flood_kib: Option<u64>,
     /// What was wrong on the agent's port.
     pub channel: Option<String>,
+    /// What was wrong with the agent's exit status, where somebody else is process 1 and has to tell it.
+    pub status: Option<String>,
     /// How the VM ended without being asked to.
     pub vm_gone: Option<String>,
     /// Which clock ran out, and what was waited for.
@@ -69,6 +71,9 @@ pub fn judge(facts: &Facts) -> Outcome {
     }
     if let Some(message) = &facts.channel {
         return Outcome::Infra { message: format!("the agent's channel broke: {message}") };
+    }
+    if let Some(message) = &facts.status {
+        return Outcome::Infra { message: message.clone() };
     }
     if verdicts.len() > 1 {
         let message = format!("the case gave {} verdicts, one is right", verdicts.len());

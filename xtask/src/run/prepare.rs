@@ -9,11 +9,13 @@ use clap::{Args, Parser, ValueEnum};
 use crate::cache::Cache;
 use crate::event::{HostFacts, KernelFacts};
 use crate::exit::{Code, coded};
+use crate::host::virtme::Installed;
 use crate::host::{self, Needs, Want};
 use crate::image::{self, Image};
 use crate::kernel::{self, Flavour, Kernel, Source, Variant};
 use crate::progress::Progress;
 use crate::vm::argv::{self, Spec};
+use crate::vm::virtme::Virtme;
 
 /// The emulator.
 const QEMU: &str = "qemu-system-x86_64";
@@ -48,6 +50,19 @@ pub struct Choice {
     /// Acceleration; auto boots a probe with KVM and falls back to emulation
     #[arg(long, value_enum, default_value_t = Want::Auto)]
     pub accel: Want,
+    /// What makes the VM and its root
+    #[arg(long, value_enum, default_value_t = Boot::Image)]
+    pub boot: Boot,
+}
+
+/// What makes the VM and its root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Boot {
+    /// An initramfs with the guest binary for process 1 and the host's tools
+    #[default]
+    Image,
+    /// virtme-ng, over the host's file system, read-only
+    Virtme,
 }
 
 /// Which kernel on which machine, and where the results go: what every verb that runs cases takes.
@@ -93,6 +108,7 @@ impl Choice {
             ("--tree", absolute(&self.tree)),
             ("--kernel", absolute(&self.kernel)),
             ("--modules", absolute(&self.modules)),
+            ("--boot", (self.boot != Boot::Image).then(|| as_option(&self.boot))),
             ("--accel", (self.accel != Want::Auto).then(|| as_option(&self.accel))),
         ];
         let pairs = pairs.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten();
@@ -137,7 +153,11 @@ pub struct Prepared {
 impl Prepared {
     /// For the reports.
     pub fn facts(&self) -> (KernelFacts, HostFacts) {
-        (self.kernel.facts(), host::facts(&self.accelerator))
+        let boot = match &self.spec.virtme {
+            None => "image".to_owned(),
+            Some(virtme) => format!("virtme-ng {}", virtme.version),
+        };
+        (self.kernel.facts(), host::facts(&self.accelerator, &boot))
     }
 }
 
@@ -153,6 +173,10 @@ fn needs(source: &Source, cache: &Cache) -> anyhow::Result<Needs<'static>> {
 pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -> anyhow::Result<Prepared> {
     let source = choice.source()?;
     host::ensure_ready(needs(&source, cache)?, yes, progress)?;
+    let installed = match choice.boot {
+        Boot::Image => None,
+        Boot::Virtme => Some(host::virtme::obtain(cache, yes, progress)?),
+    };
     let kernel = kernel::obtain(&source, cache, progress)?;
     let modules = kernel.modules();
     let parts = image::Parts {
@@ -162,6 +186,16 @@ pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -
         missing: kernel.missing_modules(),
     };
     let image = image::obtain(&parts, cache, progress)?;
+    let virtme = match installed {
+        None => None,
+        Some(Installed { program, modules }) => Some(Virtme {
+            program,
+            modules,
+            version: host::virtme::VERSION.to_owned(),
+            stage: image::host_root::obtain(&parts, &image, cache, progress)?,
+            sabotage: None,
+        }),
+    };
     let accelerator = host::choose(choice.accel, Some(&kernel.bzimage()), cache, progress)?;
     let spec = Spec {
         qemu: QEMU.into(),
@@ -174,6 +208,7 @@ pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -
         mode: guest::message::mode::AGENT,
         verbose: false,
         icount: false,
+        virtme,
     };
     Ok(Prepared { kernel, image, accelerator, spec })
 }
@@ -213,12 +248,25 @@ mod tests {
             flavour: Some(Flavour::Kasan),
             no_observe: true,
             accel: Want::Tcg,
+            boot: Boot::Virtme,
             ..Choice::default()
         };
         let options = choice.options();
         assert_eq!(
             options,
-            ["--base", "6.1", "--variant", "stock", "--flavour", "kasan", "--accel", "tcg", "--no-observe"]
+            [
+                "--base",
+                "6.1",
+                "--variant",
+                "stock",
+                "--flavour",
+                "kasan",
+                "--boot",
+                "virtme",
+                "--accel",
+                "tcg",
+                "--no-observe"
+            ]
         );
         assert_eq!(Choice::replay(&options).unwrap().options(), options);
         assert_eq!(Choice::default().options(), ["--variant", "pushback"]);

@@ -32,6 +32,8 @@ pub struct Session {
     stream: Stream,
     place: Place,
     pub(super) factor: Factor,
+    /// virtme-ng made the VM.
+    pub(super) virtme: bool,
     /// Run clock minus guest clock, in seconds: the smallest seen, since a message is never early.
     offset: f64,
     /// Seconds from QEMU's start to the agent's first message.
@@ -74,8 +76,15 @@ impl Session {
             Kind::VmStarted { argv: qemu.argv.clone() },
         );
         let factor = Factor::guess(&spec.accel);
-        let mut session =
-            Self { qemu, stream: stream.clone(), place, factor, offset: f64::INFINITY, boot_seconds: 0.0 };
+        let mut session = Self {
+            qemu,
+            stream: stream.clone(),
+            place,
+            factor,
+            virtme: spec.virtme.is_some(),
+            offset: f64::INFINITY,
+            boot_seconds: 0.0,
+        };
         let result = session.wait_for_agent();
         if let Err(error) = &result {
             session.ended(&error.to_string());
@@ -308,6 +317,8 @@ impl Session {
             facts
                 .vm_gone
                 .get_or_insert(format!("after the last case the VM {how} {}", self.qemu.complaints()));
+        } else if let Some(wrong) = self.qemu.wrong_status() {
+            facts.status.get_or_insert(wrong);
         }
         self.ended("powered off as planned");
     }

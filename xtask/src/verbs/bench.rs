@@ -4,6 +4,7 @@
 
 mod cost;
 mod feature;
+mod front_ends;
 mod scale;
 
 use std::fmt::Write as _;
@@ -52,6 +53,8 @@ enum Section {
     Catalogue,
     /// A warm `test` to its first case
     Warm,
+    /// The two front ends, `--boot image` and `--boot virtme`, in turns: boot to agent, and a fixed set of cases
+    FrontEnds,
     /// A changed line in drivers/md/dm.c to its first verdict (builds a tree first: minutes)
     Edit,
     /// The feature itself: pushback of many bios, and what the patches cost other I/O (builds every variant)
@@ -116,6 +119,9 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     }
     if wanted(Section::Warm) {
         figures.push(bench.warm()?);
+    }
+    if wanted(Section::FrontEnds) {
+        figures.extend(front_ends::measure(&bench)?);
     }
     if wanted(Section::Edit) {
         figures.push(bench.edit()?);

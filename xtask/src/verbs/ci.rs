@@ -147,6 +147,7 @@ fn proof(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
         base: common.choice.base.clone(),
         flavour: common.choice.flavour,
         accel: common.choice.accel,
+        boot: common.choice.boot,
         out: common.out.clone(),
         yes: common.yes,
     };

@@ -11,7 +11,7 @@ use crate::host::probe::Places;
 use crate::host::table::{self, Row};
 use crate::host::{
     Elevation, apt, confirm, cpus, find_program, install, is_interactive, manager_of, memory_mib,
-    needs_refresh,
+    needs_refresh, virtme,
 };
 use crate::progress::Progress;
 
@@ -50,8 +50,12 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
             }
         }
     }
+    let cache = Cache::open();
+    if let Ok(cache) = &cache {
+        println!("{}", host.virtme(cache, options.fix, &progress));
+    }
     println!("{}", host.bases());
-    let cache_is_good = resources(&progress);
+    let cache_is_good = resources(&cache, &progress);
     Ok(if examined.is_ready(host.has_archive()) && cache_is_good {
         Code::AllPassed
     } else {
@@ -149,6 +153,18 @@ impl Host {
         Ok(true)
     }
 
+    /// virtme-ng, of which only `--boot virtme` has need; installed with `fix`.
+    fn virtme(&self, cache: &Cache, fix: bool, progress: &Progress) -> String {
+        let found = match virtme::find(&self.places, cache.root()) {
+            Err(absent) if fix => virtme::install(cache, progress).map_err(|error| {
+                progress.line(&format!("virtme-ng was not installed: {error:#}"));
+                absent
+            }),
+            found => found,
+        };
+        virtme::told(&found)
+    }
+
     /// Which packaged bases can be fetched here.
     fn bases(&self) -> String {
         if self.places.program("apt-cache").is_none() {
@@ -165,9 +181,8 @@ impl Host {
 }
 
 /// Accelerator, disk, memory and CPUs, one line each. Says whether the cache can be used.
-fn resources(progress: &Progress) -> bool {
-    let cache = Cache::open();
-    match &cache {
+fn resources(cache: &anyhow::Result<Cache>, progress: &Progress) -> bool {
+    match cache {
         Ok(cache) => println!("{}", accelerator(cache, progress)),
         Err(_) => println!("accelerator: not probed, the verdict is kept in the cache"),
     }

@@ -18,7 +18,7 @@ use crate::prove::{Proof, Run, markdown, terminal};
 use crate::report::write_file;
 use crate::run::folder::RunFolder;
 use crate::run::plan::{Planned, Scope, Selection};
-use crate::run::prepare::{Choice, Prepared, jobs, prepare};
+use crate::run::prepare::{Boot, Choice, Prepared, jobs, prepare};
 use crate::run::schedule;
 use crate::verbs::test::{Done, Job};
 
@@ -49,6 +49,9 @@ pub struct Machine {
     /// Acceleration; auto boots a probe with KVM and falls back to emulation
     #[arg(long, value_enum, default_value_t = Want::Auto)]
     pub accel: Want,
+    /// What makes the VM and its root
+    #[arg(long, value_enum, default_value_t = Boot::Image)]
+    pub boot: Boot,
     /// Where run folders go
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: Utf8PathBuf,
@@ -126,6 +129,7 @@ pub fn prove(
         variant: Some(variant),
         flavour: machine.flavour,
         accel: machine.accel,
+        boot: machine.boot,
         ..Choice::default()
     };
     let mut ready = Vec::new();

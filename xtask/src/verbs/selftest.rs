@@ -2,6 +2,8 @@
 //! `cargo xtask selftest` (hidden; part of `ci`): every outcome that is not a pass, provoked on purpose. Each case
 //! must get exactly its outcome within its time, and the case that runs after it must pass.
 
+mod front_end;
+
 use std::fmt::Write as _;
 
 use tests::cases::selftest::EXPECTED;
@@ -44,7 +46,8 @@ pub fn counted(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
 fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
     let selftests = selection.select(tests::catalogue(), Scope::Selftest)?;
     let follower = test::default_plan()?[0];
-    let prepared = prepare(&common.choice, common.yes, &Cache::open()?, progress)?;
+    let cache = Cache::open()?;
+    let prepared = prepare(&common.choice, common.yes, &cache, progress)?;
     let job = Job {
         prepared: &prepared,
         items: pairs(&selftests, follower),
@@ -58,8 +61,13 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
     if let Some(error) = done.failed {
         return Err(error);
     }
-    let (table, counts) = compare(&done.results, &done.events);
+    let (table, mut counts) = compare(&done.results, &done.events);
     print!("{table}");
+    if let Some(virtme) = prepared.spec.virtme.as_ref().filter(|_| selection.filters.is_empty()) {
+        let (table, more) = front_end::run(&prepared.spec, virtme, &follower, &cache, &done.folder)?;
+        print!("{table}");
+        counts += more;
+    }
     Ok(counts)
 }
 

@@ -42,7 +42,7 @@ pub struct Options {
     #[arg(long)]
     strict: bool,
     /// Run again what a run folder, or the folder of one failure, holds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
     rerun: Option<Utf8PathBuf>,
 }
 

@@ -8,7 +8,11 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use guest::message::{MODE_PARAMETER, PORT_NAME};
 
+use super::virtme::{self, Virtme};
 use crate::command::quoted;
+
+/// What of the machine costs boot time and serves nobody here.
+pub const MACHINE: &str = "q35,smm=off,hpet=off,vmport=off";
 
 /// Everything that decides how a VM looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Spec {
     /// it has nothing to do: what is measured in such a VM does not depend on the host's load. Emulation only, one
     /// virtual CPU.
     pub icount: bool,
+    /// virtme-ng makes the VM, with the host's file system for a root; the initramfs is not used then.
+    pub virtme: Option<Virtme>,
 }
 
 /// File descriptors that QEMU inherits.
@@ -65,13 +71,22 @@ pub fn kernel_command_line(spec: &Spec) -> String {
     words.join(" ")
 }
 
-fn machine(spec: &Spec) -> Vec<String> {
+/// What runs the guest's instructions.
+pub fn accelerator(spec: &Spec) -> Vec<String> {
     let accel = match spec.accel.as_str() {
         // Counting needs all virtual CPUs in one thread.
         "tcg" if spec.icount => "tcg,thread=single",
         "tcg" => "tcg,thread=multi",
         other => other,
     };
+    let mut argv = ["-accel", accel, "-cpu", &spec.cpu_model].map(str::to_owned).to_vec();
+    if spec.icount {
+        argv.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
+    }
+    argv
+}
+
+fn machine(spec: &Spec) -> Vec<String> {
     let mut argv: Vec<String> = [
         &spec.qemu,
         "-nodefaults",
@@ -80,11 +95,7 @@ fn machine(spec: &Spec) -> Vec<String> {
         "-display",
         "none",
         "-machine",
-        "q35,smm=off,hpet=off,vmport=off",
-        "-accel",
-        accel,
-        "-cpu",
-        &spec.cpu_model,
+        MACHINE,
         "-smp",
         &spec.cpus.to_string(),
         "-m",
@@ -98,40 +109,42 @@ fn machine(spec: &Spec) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    if spec.icount {
-        argv.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
-    }
+    argv.extend(accelerator(spec));
     argv
+}
+
+/// The agent's port and QMP on inherited sockets.
+pub fn ports(fds: Fds) -> Vec<String> {
+    [
+        "-device",
+        "virtio-serial-pci",
+        "-chardev",
+        &format!("socket,id=agent,fd={}", fds.agent),
+        "-device",
+        &format!("virtserialport,chardev=agent,name={PORT_NAME}"),
+        "-chardev",
+        &format!("socket,id=qmp,fd={}", fds.qmp),
+        "-mon",
+        "chardev=qmp,mode=control",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 /// The whole argument vector for a run: the serial console on standard output from byte 0, the agent's port and QMP on
 /// inherited sockets. No file, no TCP port, nothing to clean up.
 pub fn for_run(spec: &Spec, fds: Fds) -> Vec<String> {
     let mut argv = machine(spec);
-    argv.extend(
-        [
-            "-chardev",
-            "stdio,id=console,signal=off",
-            "-serial",
-            "chardev:console",
-            "-device",
-            "virtio-serial-pci",
-            "-chardev",
-            &format!("socket,id=agent,fd={}", fds.agent),
-            "-device",
-            &format!("virtserialport,chardev=agent,name={PORT_NAME}"),
-            "-chardev",
-            &format!("socket,id=qmp,fd={}", fds.qmp),
-            "-mon",
-            "chardev=qmp,mode=control",
-        ]
-        .map(str::to_owned),
-    );
+    argv.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"].map(str::to_owned));
+    argv.extend(ports(fds));
     argv
 }
 
-/// The argument vector for a person at the terminal: console on standard input and output, Ctrl-A X ends QEMU.
+/// The command line for a person at the terminal: console on standard input and output, Ctrl-A X ends QEMU.
 pub fn for_terminal(spec: &Spec) -> Vec<String> {
+    if let Some(virtme) = &spec.virtme {
+        return virtme::terminal_command(spec, virtme);
+    }
     let mut argv = machine(spec);
     argv.extend(["-serial", "mon:stdio"].map(str::to_owned));
     argv
@@ -139,6 +152,9 @@ pub fn for_terminal(spec: &Spec) -> Vec<String> {
 
 /// A script that boots the same VM by hand, with a shell instead of the agent.
 pub fn script(spec: &Spec, about: &str) -> String {
+    if let Some(virtme) = &spec.virtme {
+        return virtme::script(spec, virtme, about);
+    }
     let spec = Spec { mode: guest::message::mode::SHELL, ..spec.clone() };
     let lines: Vec<_> = for_terminal(&spec).iter().map(|arg| quoted(arg)).collect();
     format!(
@@ -155,12 +171,12 @@ pub fn memory_mib(initramfs: &Utf8Path, kasan: bool) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use guest::message::mode;
 
     use super::*;
 
-    fn spec() -> Spec {
+    pub fn spec() -> Spec {
         Spec {
             qemu: "qemu-system-x86_64".into(),
             accel: "tcg".into(),
@@ -172,6 +188,7 @@ mod tests {
             mode: mode::AGENT,
             verbose: false,
             icount: false,
+            virtme: None,
         }
     }
 

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use guest::message::{FromGuest, ToGuest};
 use guest::wire::{self, Decoder};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -21,6 +21,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::argv::{self, Fds, Spec};
 use super::console::{Found, Kind, Scanner};
 use super::qmp::Qmp;
+use super::virtme::{self, Composed};
 use crate::command::die_with_parent;
 
 /// What a VM sends.
@@ -50,7 +51,9 @@ pub struct Qemu {
     pub started: Instant,
     /// Its argument vector.
     pub argv: Vec<String>,
-    stderr: camino::Utf8PathBuf,
+    stderr: Utf8PathBuf,
+    /// Where the agent's exit status comes to, with virtme-ng.
+    status: Option<Utf8PathBuf>,
 }
 
 impl Qemu {
@@ -60,7 +63,13 @@ impl Qemu {
         let (agent, agent_theirs) = UnixStream::pair().context("make the agent's socket")?;
         let (qmp, qmp_theirs) = UnixStream::pair().context("make the monitor's socket")?;
         let fds = Fds { agent: agent_theirs.as_raw_fd(), qmp: qmp_theirs.as_raw_fd() };
-        let argv = argv::for_run(spec, fds);
+        let (argv, status) = match &spec.virtme {
+            None => (argv::for_run(spec, fds), None),
+            Some(virtme) => {
+                let Composed { argv, status } = virtme::compose(spec, virtme, fds, dir)?;
+                (argv, Some(status))
+            }
+        };
         let stderr = dir.join("qemu.stderr");
         let mut command = Command::new(&argv[0]);
         command
@@ -85,7 +94,7 @@ impl Qemu {
         let port = agent.try_clone()?;
         thread::Builder::new().name("agent".into()).spawn(move || read_agent(port, &sender))?;
         let console_input = child.stdin.take();
-        Ok(Self { child, console_input, agent, qmp: Qmp::new(qmp)?, signals, started, argv, stderr })
+        Ok(Self { child, console_input, agent, qmp: Qmp::new(qmp)?, signals, started, argv, stderr, status })
     }
 
     /// The next signal, or `None` after `limit`.
@@ -121,6 +130,11 @@ impl Qemu {
                 _ => return None,
             }
         }
+    }
+
+    /// What is wrong with the agent's exit status, where process 1 tells it; to be asked when the VM has ended.
+    pub fn wrong_status(&self) -> Option<String> {
+        self.status.as_deref().and_then(virtme::wrong_status)
     }
 
     /// What QEMU itself said on standard error.
