@@ -31,6 +31,9 @@ const FRESH: [&str; 3] = ["/etc", "/var", "/tmp"];
 /// What of the host's /etc stays: without the linker's cache a library outside of the standard folders is not found.
 const LINKER_CACHE: &str = "/etc/ld.so.cache";
 
+/// The links to the tools, in memory: nothing of the stage's 9p mount is cached, and each start of a program looks here.
+const TOOLS: &str = "/run/dm-pushback-bin";
+
 /// Whether that is so here: the agent is not process 1.
 pub fn is_it() -> bool {
     nix::unistd::getpid() != Pid::from_raw(1)
@@ -38,7 +41,7 @@ pub fn is_it() -> bool {
 
 /// `PATH` of the guest: the tools of the manifest, wherever the host has them.
 pub fn path() -> String {
-    format!("{STAGE}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    format!("{TOOLS}:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 /// Makes the guest. The kernel's file systems are mounted.
@@ -53,6 +56,8 @@ pub fn settle() -> io::Result<()> {
             .map_err(|errno| io::Error::other(format!("mount tmpfs on {place}: {errno}")))?;
     }
     copy(&Path::new(STAGE).join("root"), Path::new("/"))?;
+    fs::create_dir_all(TOOLS)?;
+    copy(&Path::new(STAGE).join("bin"), Path::new(TOOLS))?;
     if let Some(bytes) = linker_cache {
         fs::write(LINKER_CACHE, bytes)?;
     }
@@ -136,7 +141,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Tools of the manifest whose link leads nowhere: removed from the host since the stage was made.
 fn missing_tools() -> io::Result<Vec<String>> {
-    let links = fs::read_dir(Path::new(STAGE).join("bin"))?;
+    let links = fs::read_dir(TOOLS)?;
     let paths: Vec<PathBuf> = links.map(|link| Ok(link?.path())).collect::<io::Result<_>>()?;
     Ok(dangling(&paths))
 }

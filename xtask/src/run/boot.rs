@@ -31,7 +31,7 @@ const VIRTME_INIT: [&str; 2] = ["virtme-ng-init: ", "virtme-init: "];
 
 /// A kernel whose process 1 ran has booted; that this one did not get as far as the agent is the host's affair. (Process 1
 /// speaks at level `info`: on the console of a second, verbose try.)
-fn not_up(init_seen: bool, message: String) -> BootError {
+fn not_up(init_seen: bool, message: &str) -> BootError {
     if init_seen {
         BootError::Host(format!("virtme-ng's process 1 did not bring the agent up: {message}"))
     } else {
@@ -56,7 +56,7 @@ impl Session {
                 self.emit(Source::Host, Kind::Expired { clock: "boot".into(), seconds });
                 return Err(not_up(
                     init_seen,
-                    format!("no agent after {seconds:.0} s; last console line: {last_line:?}"),
+                    &format!("no agent after {seconds:.0} s; last console line: {last_line:?}"),
                 ));
             }
             let Some((at, signal)) = self.qemu.next(TICK) else { continue };
@@ -108,7 +108,7 @@ impl Session {
                             "QEMU ended before the kernel printed anything ({status:?}): {said}"
                         ))
                     } else {
-                        not_up(init_seen, format!("the VM ended; last console line: {last_line:?} {said}"))
+                        not_up(init_seen, &format!("the VM ended; last console line: {last_line:?} {said}"))
                     });
                 }
             }

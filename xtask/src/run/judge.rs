@@ -72,9 +72,6 @@ pub fn judge(facts: &Facts) -> Outcome {
     if let Some(message) = &facts.channel {
         return Outcome::Infra { message: format!("the agent's channel broke: {message}") };
     }
-    if let Some(message) = &facts.status {
-        return Outcome::Infra { message: message.clone() };
-    }
     if verdicts.len() > 1 {
         let message = format!("the case gave {} verdicts, one is right", verdicts.len());
         return Outcome::Infra { message };
@@ -120,6 +117,9 @@ pub fn judge(facts: &Facts) -> Outcome {
     }
     if !facts.console_complete {
         return Outcome::Infra { message: "the console is not complete: the end marker is missing".into() };
+    }
+    if let Some(message) = &facts.status {
+        return Outcome::Infra { message: message.clone() };
     }
     match verdict {
         Verdict::Pass => Outcome::Pass,
@@ -180,6 +180,8 @@ mod tests {
             ("Infra", Facts { console_complete: false, ..good() }),
             ("Infra", Facts { console_lost: 7, ..good() }),
             ("Infra", Facts { channel: some("frame cut short"), ..good() }),
+            ("Infra", Facts { status: some("the exit status of the agent is lost"), ..good() }),
+            ("Fail", Facts { status: some("lost as well"), verdicts: vec![fail()], ..good() }),
             ("Fail", Facts { ended: Some((Exit::Exited { status: 0 }, vec!["dm-0".into()])), ..good() }),
             ("Fail", Facts { console_flood_kib: Some(1024), ..good() }),
             ("Fail", Facts { verdicts: vec![fail()], ..good() }),

@@ -18,7 +18,7 @@ use crate::kernel::{self, Variant};
 use crate::progress::Progress;
 use crate::report::counts::Counts;
 use crate::report::terminal;
-use crate::run::prepare::{Choice, Common, jobs, prepare};
+use crate::run::prepare::{Boot, Choice, Common, jobs, prepare};
 use crate::run::schedule;
 use crate::verbs::prove::{self, Machine};
 use crate::verbs::{selftest, test};
@@ -89,6 +89,11 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     };
     tally.stage(&format!("proof on {NEWER}"), || proof(&kernel(NEWER, None), &progress));
     tally.stage(&format!("selftest on {NEWER}"), || selftest::counted(&kernel(NEWER, None), &progress));
+    // The other front end: the same cases, and the ways in which it may fail.
+    let mut virtme = kernel(NEWER, None);
+    virtme.choice.boot = Boot::Virtme;
+    tally.stage(&format!("catalogue on {NEWER}, pushback, virtme-ng"), || catalogue(&virtme, &progress));
+    tally.stage(&format!("selftest on {NEWER}, virtme-ng"), || selftest::counted(&virtme, &progress));
     if options.full {
         tally.stage(&format!("proof on {OLDER}"), || proof(&kernel(OLDER, None), &progress));
     } else {

@@ -21,7 +21,7 @@ use super::argv::{self, Fds, Spec};
 use crate::command::{Tool, quoted};
 
 /// virtme-ng's own flags for its root, and a cache: files of the host do not change while the VM runs. Without it every start
-/// of a program reads it over 9p anew. The last `rootflags=` counts (`root_data_setup` in init/do_mounts.c).
+/// of a program reads it over 9p anew. The last `rootflags=` counts (`root_data_setup` in `init/do_mounts.c`).
 const ROOT_FLAGS: &str = "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose";
 
 /// Where QEMU's serial console must be: it is read from byte 0, and a BREAK is sent to a character device of this name.
