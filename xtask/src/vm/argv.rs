@@ -79,37 +79,36 @@ pub fn accelerator(spec: &Spec) -> Vec<String> {
         "tcg" => "tcg,thread=multi",
         other => other,
     };
-    let mut argv = ["-accel", accel, "-cpu", &spec.cpu_model].map(str::to_owned).to_vec();
-    if spec.icount {
-        argv.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
-    }
-    argv
+    ["-accel", accel, "-cpu", &spec.cpu_model].map(str::to_owned).into()
+}
+
+/// What makes the guest's clock count instructions.
+pub fn icount(spec: &Spec) -> Vec<String> {
+    if spec.icount { ["-icount", "shift=0,sleep=off"].map(str::to_owned).into() } else { vec![] }
 }
 
 fn machine(spec: &Spec) -> Vec<String> {
-    let mut argv: Vec<String> = [
-        &spec.qemu,
-        "-nodefaults",
-        "-no-user-config",
-        "-no-reboot",
-        "-display",
-        "none",
-        "-machine",
-        MACHINE,
-        "-smp",
-        &spec.cpus.to_string(),
-        "-m",
-        &format!("{}M", spec.memory_mib),
-        "-kernel",
-        spec.bzimage.as_str(),
-        "-initrd",
-        spec.initramfs.as_str(),
-        "-append",
-        &kernel_command_line(spec),
-    ]
-    .map(str::to_owned)
-    .into();
+    let mut argv: Vec<String> =
+        [&spec.qemu, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", MACHINE]
+            .map(str::to_owned)
+            .into();
     argv.extend(accelerator(spec));
+    argv.extend(
+        [
+            "-smp",
+            &spec.cpus.to_string(),
+            "-m",
+            &format!("{}M", spec.memory_mib),
+            "-kernel",
+            spec.bzimage.as_str(),
+            "-initrd",
+            spec.initramfs.as_str(),
+            "-append",
+            &kernel_command_line(spec),
+        ]
+        .map(str::to_owned),
+    );
+    argv.extend(icount(spec));
     argv
 }
 

@@ -94,6 +94,7 @@ fn options(spec: &Spec, virtme: &Virtme) -> Vec<String> {
 fn extra(spec: &Spec) -> Vec<String> {
     let mut extra = ["-nodefaults", "-no-user-config", "-machine", argv::MACHINE].map(str::to_owned).to_vec();
     extra.extend(argv::accelerator(spec));
+    extra.extend(argv::icount(spec));
     extra
 }
 

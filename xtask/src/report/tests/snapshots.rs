@@ -208,6 +208,7 @@ fn json() {
         "qemu": "QEMU emulator version 7.2.0",
         "accel": "tcg",
         "accel_reason": "KVM opens but does not boot Linux",
+        "boot": "image",
         "cpus": 2,
         "memory_mib": 7800
       },
