@@ -70,7 +70,7 @@ impl Creator {
 }
 
 /// Takes name and table from standard input, and so can be started before they are known.
-const CREATE: Call<'static> = Call { what: "create", args: &["create", "--concise"], stdin: None };
+const CREATE: Call<'static> = Call::dmsetup("create", &["create", "--concise"]);
 
 /// Name, no uuid, any minor, read-write, and the lines of the table: dmsetup(8), CONCISE FORMAT.
 fn concise(name: &DmName, table: &str) -> String {
@@ -135,7 +135,7 @@ impl Map {
         let mut args = vec!["suspend"];
         args.extend(flush.options());
         args.push(self.name.as_str());
-        let answer = Call { what: "suspend", args: &args, stdin: None }.answer()?;
+        let answer = Call::dmsetup("suspend", &args).answer()?;
         happened("suspend ended", &[("map", &self.name), ("said", &answer.stderr.trim())]);
         Ok(answer)
     }
@@ -143,7 +143,7 @@ impl Map {
     /// Loads a table beside the one in use. Assertions: `load returns`, `load succeeds`.
     pub fn load(&self, table: &Table) -> Outcome {
         let text = table.to_string();
-        Call { what: "load", args: &["load", self.name.as_str()], stdin: Some(&text) }.run()?;
+        Call { stdin: Some(&text), ..Call::dmsetup("load", &["load", self.name.as_str()]) }.run()?;
         happened("table loaded", &[("map", &self.name), ("table", &text)]);
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Map {
             .zip(&sectors)
             .map(|((_, message), sector)| ["message", self.name.as_str(), sector, message])
             .collect();
-        let calls: Vec<_> = args.iter().map(|args| Call { what: "message", args, stdin: None }).collect();
+        let calls: Vec<_> = args.iter().map(|args| Call::dmsetup("message", args)).collect();
         Call::run_together(&calls)?;
         let texts: Vec<_> =
             messages.iter().map(|(sector, message)| format!("{message} (at {sector})")).collect();
@@ -182,7 +182,7 @@ impl Map {
     /// Asks the target at `sector` something by a message.
     pub fn ask_at(&self, sector: Sectors, message: &str) -> Outcome<String> {
         let sector = sector.to_string();
-        Call { what: "message", args: &["message", self.name.as_str(), &sector, message], stdin: None }.run()
+        Call::dmsetup("message", &["message", self.name.as_str(), &sector, message]).run()
     }
 
     /// `dmsetup status`, for a parser that knows the targets.
@@ -192,7 +192,7 @@ impl Map {
 
     /// Sends a message that may be refused.
     pub fn try_message(&self, message: &str) -> Outcome<Answer> {
-        Call { what: "message", args: &["message", self.name.as_str(), "0", message], stdin: None }.answer()
+        Call::dmsetup("message", &["message", self.name.as_str(), "0", message]).answer()
     }
 
     /// What its multipath target says about its paths.
@@ -217,7 +217,7 @@ impl Map {
         let mut args = vec![verb];
         args.extend(options);
         args.push(self.name.as_str());
-        Call { what: verb, args: &args, stdin: None }.run()
+        Call::dmsetup(verb, &args).run()
     }
 }
 

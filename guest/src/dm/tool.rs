@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs `dmsetup` with a deadline. A call that does not return is a failed assertion, never a hang.
+//! Runs `dmsetup`, or another tool, with a deadline. A call that does not return is a failed assertion, never a hang.
 //!
 //! `dmsetup` and not the ioctls: it is what the seed was tested with and what people will type to reproduce.
 //! There is no udev in the guest, so `DM_DISABLE_UDEV` makes libdevmapper create the nodes itself.
@@ -20,9 +20,14 @@ use crate::wait::{scaled, wait_for};
 /// immediate completions everything else is some tens of milliseconds under TCG.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-/// One call of `dmsetup`.
+/// The tool of most calls.
+pub const DMSETUP: &str = "dmsetup";
+
+/// One call of a tool.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
+    /// The program, as in the guest's `PATH`.
+    pub program: &'a str,
     /// What is being done, a noun for the names of its assertions: `suspend` makes `suspend returns` and
     /// `suspend succeeds`.
     pub what: &'a str,
@@ -43,8 +48,13 @@ pub struct Answer {
     pub stderr: String,
 }
 
-impl Call<'_> {
-    /// Runs it; a refusal fails the assertion `WHAT succeeds`, with the words of `dmsetup`.
+impl<'a> Call<'a> {
+    /// A call of `dmsetup` without standard input.
+    pub const fn dmsetup(what: &'a str, args: &'a [&'a str]) -> Self {
+        Self { program: DMSETUP, what, args, stdin: None }
+    }
+
+    /// Runs it; a refusal fails the assertion `WHAT succeeds`, with the words of the tool.
     pub fn run(&self) -> Outcome<String> {
         self.judge(self.answer()?)
     }
@@ -86,13 +96,13 @@ impl Call<'_> {
     /// does something else, and waits for [`Ahead::run`].
     pub fn ahead(&self) -> Outcome<Ahead> {
         let mut child = self.spawn(Stdio::piped())?;
-        let pipe = child.stdin.take().ok_or_else(|| Failure::guest("dmsetup was started without pipes"))?;
+        let pipe = child.stdin.take().ok_or_else(|| Failure::guest("a tool was started without pipes"))?;
         let streams = Streams::of(&mut child)?;
         Ok(Ahead { running: Running { child, streams, begun: Instant::now() }, pipe: Some(pipe) })
     }
 
     fn spawn(&self, stdin: Stdio) -> Outcome<Child> {
-        Command::new("dmsetup")
+        Command::new(self.program)
             .args(self.args)
             .env_clear()
             .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
@@ -101,7 +111,7 @@ impl Call<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .guest("start dmsetup")
+            .guest(format_args!("start {}", self.program))
     }
 }
 
@@ -155,7 +165,7 @@ impl Running {
         }
         // Both streams are closed: it is exiting. That takes no time, but a deadline costs nothing.
         let status = wait_for(DEADLINE, &returns(call.what), || {
-            let ended = self.child.try_wait().guest("wait for dmsetup")?;
+            let ended = self.child.try_wait().guest(format_args!("wait for `{call}`"))?;
             Ok(ended.ok_or_else(|| format!("`{call}` closed its output and does not end")))
         })?;
         Ok(self.streams.into_answer(status))
@@ -167,7 +177,7 @@ impl Running {
         let (place, waited) = (whereabouts(self.child.id()), self.begun.elapsed().as_secs_f64());
         // Killed or not: the assertion failed already. A suspend is interruptible and ends by this.
         let _killed = self.child.kill();
-        let ended = wait_for(Duration::from_secs(1), "killed dmsetup ends", || {
+        let ended = wait_for(Duration::from_secs(1), "a killed tool ends", || {
             Ok(self.child.try_wait().ok().flatten().ok_or_else(String::new))
         });
         let afterwards = if ended.is_ok() { "killed" } else { "it cannot be killed either" };
@@ -181,7 +191,7 @@ impl Running {
 /// As it would be typed.
 impl std::fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dmsetup")?;
+        f.write_str(self.program)?;
         for arg in self.args {
             if arg.contains(' ') { write!(f, " '{arg}'")? } else { write!(f, " {arg}")? }
         }
@@ -190,7 +200,7 @@ impl std::fmt::Display for Call<'_> {
 }
 
 /// State and place in the kernel of a process.
-pub(super) fn whereabouts(pid: impl std::fmt::Display) -> String {
+pub(crate) fn whereabouts(pid: impl std::fmt::Display) -> String {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let status = read("status");
     let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or("unknown").trim();
@@ -212,7 +222,7 @@ struct Streams {
 
 impl Streams {
     fn of(child: &mut Child) -> Outcome<Self> {
-        let missing = || Failure::guest("dmsetup was started without pipes");
+        let missing = || Failure::guest("a tool was started without pipes");
         let out = child.stdout.take().ok_or_else(missing)?;
         let err = child.stderr.take().ok_or_else(missing)?;
         Ok(Self { out: Some(out), err: Some(err), stdout: Vec::new(), stderr: Vec::new() })
