@@ -86,14 +86,14 @@ impl Digests {
         Ok(sha256)
     }
 
-    /// What a program needs in order to start.
-    pub fn closure(&mut self, program: &Utf8Path) -> anyhow::Result<Closure> {
+    /// What a program needs in order to start; its libraries may also be in `folders`.
+    pub fn closure(&mut self, program: &Utf8Path, folders: &[Utf8PathBuf]) -> anyhow::Result<Closure> {
         if let Some(Program { key, closure }) = self.memory.programs.get(program).cloned()
             && self.key(program, &closure).is_ok_and(|now| now == key)
         {
             return Ok(closure);
         }
-        let closure = elf::closure(program)?;
+        let closure = elf::closure(program, folders)?;
         let key = self.key(program, &closure)?;
         self.memory.programs.insert(program.to_owned(), Program { key, closure: closure.clone() });
         self.changed = true;
@@ -166,14 +166,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let memory = Utf8Path::from_path(dir.path()).unwrap().join("digests.json");
         let program = elf::find_tool("sh").unwrap();
-        let closure = elf::closure(&program).unwrap();
+        let closure = elf::closure(&program, &[]).unwrap();
         let mut digests = Digests::load(&memory);
-        assert_eq!(digests.closure(&program).unwrap(), closure);
+        assert_eq!(digests.closure(&program, &[]).unwrap(), closure);
         digests.save();
         let mut digests = Digests::load(&memory);
         let known = digests.memory.programs.get_mut(&program).unwrap();
         known.closure = Closure::default(); // no longer what the key was made of
-        assert_eq!(digests.closure(&program).unwrap(), closure);
+        assert_eq!(digests.closure(&program, &[]).unwrap(), closure);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::tree::{Conflict, Entry, Node, Source, Tree};
 
 /// Where programs for administrators are; not on everybody's `PATH`.
-const ADMIN_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+pub(super) const ADMIN_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
 /// A file that a program needs in order to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,16 +48,17 @@ pub fn find_tool(name: &str) -> anyhow::Result<Utf8PathBuf> {
     })
 }
 
-fn find_in<'a>(name: &str, folders: impl Iterator<Item = &'a str>) -> Option<Utf8PathBuf> {
+pub(super) fn find_in<'a>(name: &str, folders: impl Iterator<Item = &'a str>) -> Option<Utf8PathBuf> {
     let executable = |path: &Utf8PathBuf| {
         fs_err::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
     folders.filter(|f| f.starts_with('/')).map(|folder| Utf8Path::new(folder).join(name)).find(executable)
 }
 
-/// What the program at `path` needs.
-pub fn closure(path: &Utf8Path) -> anyhow::Result<Closure> {
+/// What the program at `path` needs. Its libraries may also be in `folders`.
+pub fn closure(path: &Utf8Path, folders: &[Utf8PathBuf]) -> anyhow::Result<Closure> {
     let tree = lddtree::DependencyAnalyzer::default()
+        .library_paths(folders.iter().map(|folder| folder.clone().into()).collect())
         .analyze(path)
         .with_context(|| format!("read {path} as an ELF program"))?;
     let interpreter = match &tree.interpreter {
@@ -85,16 +86,18 @@ fn library(
 }
 
 /// Puts the libraries of `program` into the image: each at its real path, links where the loader looks for it. The
-/// guest has no /etc/ld.so.cache, so each soname is also linked into libc's folder, which every loader searches.
-pub fn place(tree: &mut Tree, program: &str, closure: &Closure) -> Result<(), Conflict> {
+/// guest has no /etc/ld.so.cache, so each soname is also linked into libc's folder, which every loader searches. What
+/// is below `root` on the host has the rest of its path in the guest.
+pub fn place(tree: &mut Tree, program: &str, closure: &Closure, root: &Utf8Path) -> Result<(), Conflict> {
     let origin = format!("needed by {program}");
     let system = closure.libraries.get("libc.so.6").and_then(|libc| libc.path.parent());
     for (soname, library) in &closure.libraries {
+        let real = in_guest(&library.real, root);
         let node = Node::File(Source::Host(library.real.clone()));
-        tree.put(&library.real, Entry { node, mode: 0o755, origin: library.real.to_string() })?;
-        link(tree, &library.path, &library.real, &origin)?;
+        tree.put(&real, Entry { node, mode: 0o755, origin: library.real.to_string() })?;
+        link(tree, &in_guest(&library.path, root), &real, &origin)?;
         if let Some(system) = system {
-            link(tree, &system.join(soname), &library.real, &origin)?;
+            link(tree, &system.join(soname), &real, &origin)?;
         }
     }
     if let Some(interpreter) = &closure.interpreter {
@@ -103,6 +106,11 @@ pub fn place(tree: &mut Tree, program: &str, closure: &Closure) -> Result<(), Co
         link(tree, &interpreter.path, &interpreter.real, &origin)?;
     }
     Ok(())
+}
+
+/// The guest path of a file of the host: its own, or what is left of it below `root`.
+pub fn in_guest(path: &Utf8Path, root: &Utf8Path) -> Utf8PathBuf {
+    path.strip_prefix(root).map_or_else(|_| path.to_owned(), |rest| Utf8Path::new("/").join(rest))
 }
 
 fn link(tree: &mut Tree, path: &Utf8Path, real: &Utf8Path, origin: &str) -> Result<(), Conflict> {
@@ -144,7 +152,7 @@ mod tests {
             let entry = Entry { node: Node::Symlink(target.into()), mode: 0o777, origin: "manifest".into() };
             tree.put(path.into(), entry).unwrap();
         }
-        place(&mut tree, "dmsetup", &closure).unwrap();
+        place(&mut tree, "dmsetup", &closure, Utf8Path::new("/")).unwrap();
         let lines: Vec<_> = tree.iter().map(|(path, entry)| format!("{path}: {entry}")).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
         lib: a link to usr/lib (manifest)
@@ -165,6 +173,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_unpacked_has_the_paths_of_what_is_installed() {
+        let root = Utf8Path::new("/cache/packages/x");
+        assert_eq!(in_guest("/cache/packages/x/lib/a.so".into(), root), "/lib/a.so");
+        assert_eq!(in_guest("/usr/lib/b.so".into(), root), "/usr/lib/b.so");
+        assert_eq!(in_guest("/usr/lib/b.so".into(), "/".into()), "/usr/lib/b.so");
+    }
+
+    #[test]
     fn a_missing_tool_is_named_with_a_hint() {
         let error = find_tool("no-such-tool-here").unwrap_err().to_string();
         assert!(error.contains("`no-such-tool-here`") && error.contains("doctor"), "{error}");
@@ -180,7 +196,7 @@ mod tests {
     #[test]
     fn this_test_program_needs_libc_or_is_static() {
         let exe = Utf8PathBuf::try_from(std::env::current_exe().unwrap()).unwrap();
-        let closure = closure(&exe).unwrap();
+        let closure = closure(&exe, &[]).unwrap();
         assert!(
             closure.is_static() || closure.libraries.keys().any(|name| name.starts_with("libc.")),
             "{closure:?}"
@@ -189,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_an_error() {
-        let error = format!("{:#}", closure(Utf8Path::new("/etc/passwd")).unwrap_err());
+        let error = format!("{:#}", closure(Utf8Path::new("/etc/passwd"), &[]).unwrap_err());
         assert!(error.contains("read /etc/passwd as an ELF program"), "{error}");
     }
 }

@@ -26,7 +26,7 @@ pub fn guest_binary(progress: &Progress) -> anyhow::Result<Utf8PathBuf> {
     run(&tool, progress)?;
     let binary = folder.join(&target).join("guest/pushback-guest");
     anyhow::ensure!(
-        elf::closure(&binary)?.is_static(),
+        elf::closure(&binary, &[])?.is_static(),
         "{binary} is not static: it needs a loader or libraries, and the guest's process 1 has none \
          (hint: does this toolchain support crt-static for {target}?)"
     );

@@ -32,6 +32,32 @@ pub struct Manifest {
     /// Kernel modules, in the order of loading.
     #[serde(default, rename = "module")]
     pub modules: Vec<Module>,
+    /// What an image can do without, each as a whole.
+    #[serde(default, rename = "group")]
+    pub groups: Vec<Group>,
+}
+
+/// Programs and files of the host that are of use together only. Where the host lacks one of them, its archive is asked
+/// for the package, which is unpacked in the cache and not installed.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// What it is called, and the name of the package in Debian's archive.
+    pub package: String,
+    /// What follows when it can't be had.
+    pub without: String,
+    /// Programs, with the libraries they need.
+    pub tools: Vec<HostTool>,
+    /// Files that go to where they are on the host.
+    pub files: Vec<HostFile>,
+}
+
+/// A file of the host.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct HostFile {
+    /// Where it may be; the first that is there is taken.
+    pub places: Vec<Utf8PathBuf>,
 }
 
 /// A folder.
@@ -180,12 +206,15 @@ impl Manifest {
     }
 
     fn paths(&self) -> impl Iterator<Item = (&'static str, &Utf8Path)> {
-        let tools = self.tools.iter().flat_map(|t| std::iter::once(&t.path).chain(&t.links));
+        let tools = self.tools.iter().chain(self.groups.iter().flat_map(|group| &group.tools));
+        let tools = tools.flat_map(|t| std::iter::once(&t.path).chain(&t.links));
+        let of_groups = self.groups.iter().flat_map(|group| &group.files).flat_map(|file| &file.places);
         (self.dirs.iter().map(|e| ("dir", e.path.as_path())))
             .chain(self.symlinks.iter().map(|e| ("symlink", e.path.as_path())))
             .chain(self.nodes.iter().map(|e| ("node", e.path.as_path())))
             .chain(self.files.iter().map(|e| ("file", e.path.as_path())))
             .chain(tools.map(|path| ("tool", path.as_path())))
+            .chain(of_groups.map(|path| ("file", path.as_path())))
     }
 
     fn check_paths(&self) -> Result<(), Error> {
@@ -215,7 +244,9 @@ impl Manifest {
     }
 
     fn check_names(&self) -> Result<(), Error> {
-        let names = (self.tools.iter().map(|t| ("tool", &t.name)))
+        let tools = self.tools.iter().chain(self.groups.iter().flat_map(|group| &group.tools));
+        let names = (tools.map(|t| ("tool", &t.name)))
+            .chain(self.groups.iter().map(|group| ("group", &group.package)))
             .chain(self.modules.iter().map(|m| ("module", &m.name)));
         let mut seen = BTreeSet::new();
         for (what, name) in names {
@@ -263,7 +294,7 @@ mod tests {
           |
         1 | [[dri]]
           |   ^^^
-        unknown field `dri`, expected one of `dir`, `symlink`, `node`, `file`, `tool`, `module`
+        unknown field `dri`, expected one of `dir`, `symlink`, `node`, `file`, `tool`, `module`, `group`
 
         ---
         TOML parse error at line 3, column 1

@@ -12,6 +12,7 @@
 
 mod digest;
 mod elf;
+mod group;
 mod guest_binary;
 pub mod host_root;
 mod manifest;
@@ -110,7 +111,12 @@ fn plan(
         ));
     }
     let mut tree = skeleton(&manifest)?;
-    tools(&mut tree, &manifest, digests)?;
+    for tool in &manifest.tools {
+        put_tool(&mut tree, tool, &elf::find_tool(&tool.name)?, group::HOST.into(), digests)?;
+    }
+    for group in &manifest.groups {
+        group::put(&mut tree, group, cache, progress, digests)?;
+    }
     file(&mut tree, "/init", binary, 0o755)?;
     let list = serde_json::to_vec_pretty(&selection.guest).context("write the list of modules")?;
     let origin = "images/base.toml and modules.dep".to_owned();
@@ -165,18 +171,21 @@ fn file(tree: &mut Tree, path: &str, host: &Utf8Path, mode: u32) -> anyhow::Resu
     Ok(tree.put(path.into(), Entry { node, mode, origin: host.to_string() })?)
 }
 
-/// The programs of the host and what they need.
-fn tools(tree: &mut Tree, manifest: &Manifest, digests: &mut Digests) -> anyhow::Result<()> {
-    for tool in &manifest.tools {
-        let host = elf::find_tool(&tool.name)?;
-        file(tree, tool.path.as_str(), &host, 0o755)?;
-        for link in &tool.links {
-            let node = Node::Symlink(tool.path.to_string());
-            tree.put(link, Entry { node, mode: 0o777, origin: tool.name.clone() })?;
-        }
-        elf::place(tree, &tool.name, &digests.closure(&host)?)?;
+/// A program of the host and what it needs. `root` is where it was unpacked, [`group::HOST`] if it is installed.
+fn put_tool(
+    tree: &mut Tree,
+    tool: &manifest::HostTool,
+    host: &Utf8Path,
+    root: &Utf8Path,
+    digests: &mut Digests,
+) -> anyhow::Result<()> {
+    file(tree, tool.path.as_str(), host, 0o755)?;
+    for link in &tool.links {
+        let node = Node::Symlink(tool.path.to_string());
+        tree.put(link, Entry { node, mode: 0o777, origin: tool.name.clone() })?;
     }
-    Ok(())
+    let closure = digests.closure(host, &group::library_folders(root))?;
+    Ok(elf::place(tree, &tool.name, &closure, root)?)
 }
 
 /// The staged modules with their tables.
