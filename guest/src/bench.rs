@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::condition::{Condition, Fault, IoKind, QueueMode};
+use crate::condition::{Condition, Fault, IoKind, QueueMode, Transport};
 use crate::dm::map::Creator;
 use crate::dm::{DmName, Map, NoPath, Sectors, Table};
 use crate::evidence::blk_debugfs_missing;
@@ -26,7 +26,7 @@ use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
 use crate::modules;
 use crate::paths::loop_device::LoopDevice;
-use crate::paths::{Path, scsi_debug};
+use crate::paths::{self, Path};
 use crate::rcu;
 use io::{Io, Watched};
 use multipath::MultipathMap;
@@ -81,6 +81,11 @@ impl Bench {
         self.condition.queue_mode.unwrap_or(QueueMode::Bio)
     }
 
+    /// How paths are made in this run: by `scsi_debug`, unless the condition says otherwise.
+    pub fn transport(&self) -> Transport {
+        self.condition.transport.unwrap_or(Transport::ScsiDebug)
+    }
+
     /// How paths fail in this run: by message, unless the condition says otherwise.
     pub fn fault(&self) -> Fault {
         self.condition.fault.unwrap_or(Fault::Message)
@@ -91,19 +96,20 @@ impl Bench {
         self.condition.io.unwrap_or(IoKind::Write)
     }
 
-    /// `count` paths to the one disk that this case did not have yet: over hosts that the VM kept, then over new ones.
+    /// `count` paths to the one disk that this case did not have yet: those that the VM kept, then new ones.
     /// The first call gives the disk its first content.
     pub fn paths(&mut self, count: u32) -> Outcome<Vec<Path>> {
         if self.maps.is_empty() && self.gates.is_empty() && self.creator.is_none() {
             self.creator = Some(Map::creator()?);
         }
         let mine: Vec<u32> = self.paths.iter().map(|path| path.address().host).collect();
-        let mut new = scsi_debug::kept_hosts();
+        let transport = self.transport();
+        let mut new = paths::kept(transport);
         new.retain(|path| !mine.contains(&path.address().host));
         new.truncate(count as usize);
         let more = count - u32::try_from(new.len()).unwrap_or(count);
         if more > 0 {
-            new.extend(rcu::expedited(|| scsi_debug::add_hosts(more))?);
+            new.extend(rcu::expedited(|| paths::add(transport, more))?);
         }
         self.paths.extend(new.iter().cloned());
         if let (None, Some(first)) = (&self.ledger, new.first()) {

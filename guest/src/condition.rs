@@ -48,8 +48,21 @@ axis! {
     Transport {
         /// scsi_debug hosts that share one store: one disk seen over several paths.
         ScsiDebug = "scsi_debug",
+        /// The kernel's iSCSI target and the real initiator in one guest: one disk, one session a path.
+        Iscsi = "iscsi",
     }
 }
+
+impl Transport {
+    /// Kernel symbols without which there are no such paths.
+    pub const fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::ScsiDebug => &["SCSI_DEBUG"],
+            Self::Iscsi => &["ISCSI_TCP", "ISCSI_TARGET", "TCM_FILEIO"],
+        }
+    }
+}
+
 axis! {
     /// dm-multipath's `queue_mode` feature: `bio` (bio based) or `rq` (request based, blk-mq).
     QueueMode {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a case must not leave behind: dm devices, SCSI hosts, processes, tasks in uninterruptible sleep, a new taint.
+//! What a case must not leave behind: dm devices, SCSI hosts, iSCSI sessions, processes, tasks in uninterruptible sleep, a new
+//! taint.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,7 +74,9 @@ impl Before {
 
     fn seen_now(&self) -> Vec<String> {
         let mut seen = paths::leftovers();
-        seen.extend(process::tasks().iter().filter_map(|task| left_behind(task, &self.residents)));
+        let kept = paths::kept_processes();
+        let left = |task: &Task| left_behind(task, &self.residents, &kept);
+        seen.extend(process::tasks().iter().filter_map(left));
         seen.extend(taint_change(self.taint, taint(), self.ignored));
         seen
     }
@@ -83,13 +86,13 @@ fn wait_limit() -> Duration {
     crate::wait::scaled(SETTLES_WITHIN)
 }
 
-fn left_behind(task: &Task, residents: &Residents) -> Option<String> {
+fn left_behind(task: &Task, residents: &Residents, kept: &[i32]) -> Option<String> {
     let Task { pid, comm, state, kernel, .. } = task;
     match (state, kernel) {
         ('D', true) => Some(format!("kernel thread {pid} ({comm}) is in uninterruptible sleep")),
         ('D', false) => Some(format!("process {pid} ({comm}) is in uninterruptible sleep")),
         ('Z' | 'X', _) | (_, true) => None,
-        _ if residents.has(task) => None,
+        _ if residents.has(task) || kept.contains(pid) => None,
         _ => Some(format!("process {pid} ({comm}) is still there")),
     }
 }
@@ -112,18 +115,18 @@ mod tests {
     #[test]
     fn who_may_stay() {
         let task = |pid, state, kernel| Task { pid, comm: "x".into(), state, kernel, start: 7 };
-        let residents = Residents([(1, 7), (8, 6)].into());
-        for stays in [task(1, 'S', false), task(9, 'I', true), task(9, 'Z', false)] {
-            assert_eq!(left_behind(&stays, &residents), None, "{stays:?}");
+        let (residents, kept) = (Residents([(1, 7), (8, 6)].into()), [5]);
+        for stays in [task(1, 'S', false), task(5, 'S', false), task(9, 'I', true), task(9, 'Z', false)] {
+            assert_eq!(left_behind(&stays, &residents, &kept), None, "{stays:?}");
         }
         for goes in [
             task(9, 'D', true),
-            task(9, 'D', false),
+            task(5, 'D', false),
             task(9, 'S', false),
             task(9, 'R', false),
             task(8, 'S', false),
         ] {
-            assert!(left_behind(&goes, &residents).is_some(), "{goes:?}");
+            assert!(left_behind(&goes, &residents, &kept).is_some(), "{goes:?}");
         }
     }
 }

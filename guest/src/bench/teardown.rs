@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The clean-up after a case, passed or failed: every I/O ends, every map and every host goes.
+//! The clean-up after a case, passed or failed: every I/O ends, every map goes, and every path that a VM does not keep.
 //!
 //! Each step has its deadline, and a step that fails does not keep the next from being tried. Whether all is
 //! clean is not decided here: the agent looks for [`crate::paths::leftovers`] itself.
@@ -12,7 +12,7 @@ use super::io::{COMES_BACK, STEP};
 use crate::dm::remove::remove;
 use crate::dm::{DmName, Flush, Map, Table};
 use crate::failure::Outcome;
-use crate::paths::scsi_debug;
+use crate::paths;
 use crate::rcu;
 use crate::report::happened;
 
@@ -56,9 +56,10 @@ impl Bench {
             attempt(rcu::expedited(|| device.clear()));
         }
         attempt(remove_all(&self.gates));
-        // Hosts that somebody else made are for the agent to find.
+        // Paths that somebody else made are for the agent to find.
         if !self.paths.is_empty() {
-            attempt(rcu::expedited(scsi_debug::keep_or_remove_hosts));
+            let transport = self.transport();
+            attempt(rcu::expedited(|| paths::keep_or_remove(transport)));
         }
         problems
     }

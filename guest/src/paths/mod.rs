@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Paths: SCSI disks below a multipath map, how they are made, made to fail, and brought back.
 //!
-//! [`scsi_debug`] makes them. A [`Path`] is what a case holds: one SCSI device with its disk. Faults that go
+//! [`scsi_debug`] makes them, or [`iscsi`]. A [`Path`] is what a case holds: one SCSI device with its disk. Faults that go
 //! through device-mapper (the message `fail_path`) are the map's business, see [`crate::bench`].
 
+pub mod iscsi;
 pub mod loop_device;
 pub mod scsi_debug;
 
@@ -12,10 +13,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::condition::Transport;
 use crate::dm::{DevNo, Sectors};
 use crate::failure::{GuestContext, Outcome};
 use crate::report::happened;
 use crate::wait::wait_for;
+
+/// Size of the disk in MiB: the smallest on which an ext4 with a journal fits; most cases use the first MiB only.
+pub const DISK_MIB: u32 = 8;
 
 /// How long a disk may take to appear or to go, before scaling.
 const PROBE: Duration = Duration::from_secs(10);
@@ -136,27 +141,28 @@ impl Path {
 
     /// Takes the SCSI device out of the system, as a pulled cable with a long enough time-out does.
     pub fn delete(&self) -> Outcome {
-        fs::write(format!("{}/delete", self.folder()), "1").guest(format_args!("delete {self}"))?;
-        wait_for(PROBE, "the deleted path goes", || match self.state() {
-            None => Ok(Ok(())),
-            Some(state) => Ok(Err(format!("its state is {state}"))),
-        })?;
+        delete(self.address)?;
         happened("scsi device deleted", &[("path", self)]);
         Ok(())
     }
 
     /// Scans the host for the device that was deleted. It comes back as a new disk.
     pub fn rescan(&self) -> Outcome<Self> {
-        let Hctl { host, channel, target, lun } = self.address;
-        fs::write(format!("/sys/class/scsi_host/host{host}/scan"), format!("{channel} {target} {lun}"))
-            .guest(format_args!("scan host {host}"))?;
-        let found = Self::at(self.address)?;
+        let found = scan(self.address)?;
         happened("host scanned", &[("gone", self), ("found", &found)]);
         Ok(found)
     }
 
+    /// Deletes what is at an address, if there is something, and scans for it: whatever state it was in, it works.
+    pub fn renew(address: Hctl) -> Outcome<Self> {
+        if std::path::Path::new(&folder(address)).exists() {
+            delete(address)?;
+        }
+        scan(address)
+    }
+
     fn folder(&self) -> String {
-        format!("/sys/class/scsi_device/{}/device", self.address)
+        folder(self.address)
     }
 }
 
@@ -165,6 +171,26 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, {})", self.disk, self.device, self.address)
     }
+}
+
+fn folder(address: Hctl) -> String {
+    format!("/sys/class/scsi_device/{address}/device")
+}
+
+fn delete(address: Hctl) -> Outcome {
+    let folder = folder(address);
+    fs::write(format!("{folder}/delete"), "1").guest(format_args!("delete the SCSI device {address}"))?;
+    wait_for(PROBE, "the deleted path goes", || match read(&format!("{folder}/state")) {
+        Err(_) => Ok(Ok(())),
+        Ok(state) => Ok(Err(format!("its state is {state}"))),
+    })
+}
+
+fn scan(address: Hctl) -> Outcome<Path> {
+    let Hctl { host, channel, target, lun } = address;
+    fs::write(format!("/sys/class/scsi_host/host{host}/scan"), format!("{channel} {target} {lun}"))
+        .guest(format_args!("scan host {host}"))?;
+    Path::at(address)
 }
 
 /// Makes sure that sd has finished with the device, its partition scan included: `bind` takes the device's lock,
@@ -182,9 +208,39 @@ fn read(file: &str) -> Result<String, String> {
         .map_err(|error| format!("{file}: {error}"))
 }
 
+/// Paths that are there already and whole.
+pub fn kept(transport: Transport) -> Vec<Path> {
+    match transport {
+        Transport::ScsiDebug => scsi_debug::kept_hosts(),
+        Transport::Iscsi => iscsi::kept(),
+    }
+}
+
+/// `count` more paths to the disk.
+pub fn add(transport: Transport, count: u32) -> Outcome<Vec<Path>> {
+    match transport {
+        Transport::ScsiDebug => scsi_debug::add_hosts(count),
+        Transport::Iscsi => iscsi::add(count),
+    }
+}
+
+/// After a case: what is whole stays for the next one, as far as a VM keeps it; all else goes.
+pub fn keep_or_remove(transport: Transport) -> Outcome {
+    match transport {
+        Transport::ScsiDebug => scsi_debug::keep_or_remove_hosts(),
+        Transport::Iscsi => iscsi::keep_or_remove(),
+    }
+}
+
 /// What a case should not leave behind: every device-mapper device (of whomever), loop devices over something, and SCSI
-/// hosts beyond those that a VM keeps. Reads sysfs only, so that it costs no process.
+/// hosts and iSCSI sessions beyond those that a VM keeps. Reads sysfs only, so that it costs no process.
 pub fn leftovers() -> Vec<String> {
     let maps = crate::dm::map::all_names().into_iter().map(|name| format!("device-mapper device {name}"));
-    maps.chain(loop_device::leftovers()).chain(scsi_debug::leftover_hosts()).collect()
+    let transports = scsi_debug::leftover_hosts().into_iter().chain(iscsi::leftovers());
+    maps.chain(loop_device::leftovers()).chain(transports).collect()
+}
+
+/// Processes that a VM keeps from case to case.
+pub fn kept_processes() -> Vec<i32> {
+    iscsi::initiator::daemon().into_iter().collect()
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Hctl, Path};
+use super::{DISK_MIB, Hctl, Path};
 use crate::failure::{Failure, GuestContext, Outcome};
 use crate::modules;
 use crate::report::happened;
@@ -21,8 +21,7 @@ pub const MODULE: &str = "scsi_debug";
 
 /// How to load it. `add_host=0`: no host at first. `per_host_store=0`: one store for all. `vpd_use_hostno=0`: all
 /// hosts report the same identity. `delay=0`: a command completes inside `queuecommand`.
-/// `dev_size_mb=8`: the smallest disk on which an ext4 with a journal fits; most cases use the first MiB only.
-pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 dev_size_mb=8 delay=0 ndelay=0";
+pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 delay=0 ndelay=0";
 
 const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
 
@@ -56,7 +55,8 @@ pub fn load() -> Outcome {
     if std::path::Path::new(DRIVER).exists() {
         return Ok(());
     }
-    modules::require(MODULE)?.insert(MODULE, PARAMETERS).guest(format_args!("load {MODULE}"))
+    let parameters = format!("{PARAMETERS} dev_size_mb={DISK_MIB}");
+    modules::require(MODULE)?.insert(MODULE, &parameters).guest(format_args!("load {MODULE}"))
 }
 
 /// Paths over hosts that are there already and whole.

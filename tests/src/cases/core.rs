@@ -40,8 +40,8 @@ const fn case(
         summary,
         tag: Tag::Core,
         needs: super::CORE_NEEDS,
-        conditions: || Matrix::of_transports().suspends(SuspendForm::ALL).build(),
-        left_out: &[],
+        conditions: || Matrix::of_any_transport().suspends(SuspendForm::ALL).build(),
+        left_out: &[super::ANY_TRANSPORT],
         allow: &[],
         deadline_seconds: 40,
         run,
@@ -51,8 +51,8 @@ const fn case(
 /// The same without the axis of the suspend form.
 const fn explicit(case: Case) -> Case {
     Case {
-        conditions: || Matrix::of_transports().suspends(&[Explicit]).build(),
-        left_out: &[IMPLICIT],
+        conditions: || Matrix::of_any_transport().suspends(&[Explicit]).build(),
+        left_out: &[super::ANY_TRANSPORT, IMPLICIT],
         ..case
     }
 }
@@ -108,8 +108,8 @@ pub const CASES: &[Case] = &[
         pushed_back_io_is_reissued_in_order,
     )),
     Case {
-        conditions: || Matrix::of_transports().build(),
-        left_out: &[NO_SUSPEND_FORM],
+        conditions: || Matrix::of_any_transport().build(),
+        left_out: &[super::ANY_TRANSPORT, NO_SUSPEND_FORM],
         ..case(
             "core::refused_pushback_is_eio",
             "seed, dec_pending: returns -EIO if the suspend is not a noflush one (any more)",
@@ -130,8 +130,8 @@ pub const CASES: &[Case] = &[
         io_accepted_after_an_advance_is_whole,
     )),
     Case {
-        conditions: || Matrix::of_transports().build(),
-        left_out: &[NO_SUSPEND_FORM],
+        conditions: || Matrix::of_any_transport().build(),
+        left_out: &[super::ANY_TRANSPORT, NO_SUSPEND_FORM],
         ..case(
             "core::failed_suspend_reissues_what_was_pushed_back",
             "seed, error path 1",

@@ -11,7 +11,7 @@ use guest::prelude::*;
 use crate::matrix::Matrix;
 
 /// What is needed of the kernel.
-const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DEBUG", "EXT4_FS"];
+const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "EXT4_FS"];
 
 /// A writer gets through.
 pub const NOT_FROZEN: &str = "a noflush suspend does not freeze the file system";

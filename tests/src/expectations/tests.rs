@@ -3,7 +3,7 @@
 
 use guest::bench::Bench;
 use guest::case::{Case, Tag};
-use guest::condition::{Condition, IoKind, QueueMode, SuspendForm};
+use guest::condition::{Condition, IoKind, QueueMode, SuspendForm, Transport};
 use guest::failure::Outcome;
 
 use super::check::problems;
@@ -32,7 +32,7 @@ const fn case(name: &'static str, tag: Tag, conditions: fn() -> Vec<Condition>) 
 
 /// Two conditions: bio and rq.
 static CASES: &[Case] = &[
-    case("a::b", Tag::Normal, || Matrix::of_maps().build()),
+    case("a::b", Tag::Normal, || Matrix::of_maps_over(&[Transport::ScsiDebug]).build()),
     case("selftest::x", Tag::Selftest, || vec![Condition::default()]),
     case("measurement::x", Tag::Measurement, || vec![Condition::default()]),
 ];

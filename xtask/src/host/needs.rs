@@ -150,6 +150,7 @@ mod tests {
                 "Library version:   1.02.185 (2022-05-18)\n/dev/mapper/control: open failed",
                 "1.02.185",
             ),
+            ("open-iscsi", "iscsid version 2.1.8", "2.1.8"),
             ("busybox", "BusyBox v1.35.0 (Debian 1:1.35.0-4+b1) multi-call binary.", "1.35.0"),
             ("python3, pip", "Python 3.11.2", "3.11.2"),
             ("ccache", "ccache version 4.7.5\nFeatures: file-storage", "4.7.5"),

@@ -138,7 +138,9 @@ fn fetch(package: &str, cache: &Cache, place: &Utf8Path, progress: &Progress) ->
         .env("LC_ALL", "C")
         .run()
         .with_context(|| {
-            format!("download {package} (hint: no network, or apt's lists are old: run `apt-get update` as root)")
+            format!(
+                "download {package} (hint: no network, or apt's lists are old: run `apt-get update` as root)"
+            )
         })?;
     let mut count = 0;
     for entry in archives.read_dir_utf8()? {

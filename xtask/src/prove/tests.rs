@@ -6,7 +6,7 @@
 mod snapshots;
 
 use ::tests::expectations::{Deviation, Expected, Kernel, expected};
-use guest::condition::Condition;
+use guest::condition::{Condition, Transport};
 
 use super::compare::{Verdict, compare};
 use super::*;
@@ -89,7 +89,11 @@ fn every_kind_of_mismatch() {
 fn plan() -> Vec<Planned> {
     let filters =
         ["compat::flush_suspend_fails_queued_io", "noflush::queued_io_leaves", "noflush::resume_without"];
-    let selection = Selection { filters: filters.map(str::to_owned).to_vec(), ..Selection::default() };
+    let selection = Selection {
+        filters: filters.map(str::to_owned).to_vec(),
+        transport: vec![Transport::ScsiDebug],
+        ..Selection::default()
+    };
     selection.select(::tests::catalogue(), Scope::Kernel).unwrap()
 }
 
