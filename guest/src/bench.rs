@@ -6,6 +6,7 @@
 //! I/O is); the names of the assertions are constants there.
 
 pub mod background;
+pub mod fault;
 pub mod file_system;
 pub mod holdable;
 pub mod io;
@@ -174,6 +175,17 @@ impl Bench {
     /// Submits [`io::COUNT`] I/Os of the run's kind to a multipath map.
     pub fn submit(&mut self, map: &MultipathMap) -> Outcome<Io> {
         self.submit_with(Engine::IoUring, map, 0)
+    }
+
+    /// Submits the first of them alone, and the others when it has told the map that no path is left: what
+    /// scsi_debug injects into one command, another CPU's command can take away from it, and succeed.
+    pub fn submit_one_by_one(&mut self, map: &MultipathMap) -> Outcome<Io> {
+        let specs = of_kind(self.io_kind(), io::count(self.io_kind()));
+        let (first, others) = specs.split_at(1);
+        let first = self.submit_to(Engine::IoUring, map.map(), first, vec![Watched::of(map)])?;
+        map.has_no_valid_path()?;
+        let others = self.submit_to(Engine::IoUring, map.map(), others, vec![Watched::of(map)])?;
+        Ok(first.and(others))
     }
 
     /// Submits them with a chosen engine, `from` blocks into the disk.

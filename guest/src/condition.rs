@@ -88,10 +88,47 @@ axis! {
         Message = "message",
         /// The SCSI device's state is set to `offline`; the next I/O fails the path.
         Offline = "offline",
-        /// The SCSI device is deleted; the next I/O fails the path.
+        /// The SCSI device is deleted; the next I/O fails the path. A rescan brings a new device.
         Delete = "delete",
+        /// scsi_debug ends each command with an error of the transport.
+        TransportError = "transport_error",
+        /// scsi_debug has each command aborted; the abort succeeds.
+        AbortedCommand = "aborted_command",
+        /// scsi_debug's hosts take no command. No path fails by it: its I/O waits.
+        HostBusy = "host_busy",
+        /// scsi_debug answers no command: the SCSI layer's time-out runs out twice and wakes its error handler.
+        Timeout = "timeout",
     }
 }
+impl Fault {
+    /// The faults that paths of this kind can have, in the order in which cases run.
+    pub const fn of(transport: Transport) -> &'static [Self] {
+        match transport {
+            Transport::ScsiDebug => &[
+                Self::Message,
+                Self::Offline,
+                Self::Delete,
+                Self::TransportError,
+                Self::AbortedCommand,
+                Self::HostBusy,
+                Self::Timeout,
+            ],
+            Transport::Iscsi => &[Self::Message, Self::Offline, Self::Delete],
+        }
+    }
+
+    /// Whether dm-multipath takes a path with this fault for failed, at the latest after its next I/O.
+    pub const fn fails_paths(self) -> bool {
+        !matches!(self, Self::HostBusy)
+    }
+
+    /// Whether it strikes every path of the transport at once: what scsi_debug injects, see
+    /// [`crate::paths::injection`].
+    pub const fn strikes_every_path(self) -> bool {
+        matches!(self, Self::TransportError | Self::AbortedCommand | Self::HostBusy | Self::Timeout)
+    }
+}
+
 axis! {
     /// What kind of I/O is submitted.
     IoKind {

@@ -109,13 +109,18 @@ impl Watched {
     }
 }
 
-/// I/O that was submitted together.
+/// I/O that was submitted together, or that a case looks at together.
 #[derive(Debug)]
 pub struct Io {
-    batch: Rc<Batch>,
+    batches: Vec<Rc<Batch>>,
     watched: Vec<Watched>,
     /// I/O of the same map that a path holds.
-    held: Option<Rc<Batch>>,
+    held: Vec<Rc<Batch>>,
+}
+
+/// What became of all the I/O of some batches.
+fn tally(batches: &[Rc<Batch>]) -> Tally {
+    batches.iter().fold(Tally::default(), |sum, batch| sum.and(&batch.tally()))
 }
 
 /// Whether the case knows of a suspend that still waits: the map does not show it, and maps nothing any more.
@@ -147,17 +152,24 @@ struct Look {
 
 impl Io {
     pub(super) fn new(batch: Rc<Batch>, watched: Vec<Watched>) -> Self {
-        Self { batch, watched, held: None }
+        Self { batches: vec![batch], watched, held: Vec::new() }
     }
 
     /// Every look at this I/O knows that `other`, of the same map, is held in a path until it returns.
     pub(super) fn beside(self, other: &Self) -> Self {
-        Self { held: Some(Rc::clone(&other.batch)), ..self }
+        Self { held: other.batches.clone(), ..self }
+    }
+
+    /// This I/O and `other`, which went to the same map before, looked at as one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.batches.extend(other.batches);
+        self
     }
 
     /// How many are pending, succeeded, failed.
     pub fn tally(&self) -> Tally {
-        self.batch.tally()
+        tally(&self.batches)
     }
 
     /// All of it is held by the running multipath target, none by its paths, none has returned. Positive facts
@@ -240,7 +252,7 @@ impl Io {
 
     /// All of it completes without an error.
     pub fn succeeds(&self) -> Outcome {
-        self.batch.wait_all_ok(STEP, SUCCEEDS).map(drop)
+        self.batches.iter().try_for_each(|batch| batch.wait_all_ok(STEP, SUCCEEDS).map(drop))
     }
 
     /// All of it comes back, with EIO.
@@ -254,8 +266,15 @@ impl Io {
     }
 
     fn fails_with_eio_as(&self, name: &str) -> Outcome {
-        let tally = self.batch.wait_all_completed(STEP, COMES_BACK)?;
+        let tally = self.all_completed()?;
         ensure(tally.all_failed_with(nix::libc::EIO), name, &tally)
+    }
+
+    fn all_completed(&self) -> Outcome<Tally> {
+        self.batches
+            .iter()
+            .try_for_each(|batch| batch.wait_all_completed(STEP, COMES_BACK).map(drop))
+            .map(|()| self.tally())
     }
 
     /// All of it has returned, and the map has nothing in flight and every request free.
@@ -286,21 +305,21 @@ impl Io {
     /// The last step of a case about I/O that must fail: all has come back by now; what did not fail is told as
     /// the assertion [`QUEUED_FAILS`]. The case calls it after it knows that the data is right.
     pub fn has_failed_with_eio(&self) -> Outcome {
-        let tally = self.batch.tally();
+        let tally = self.tally();
         ensure(tally.all_failed_with(nix::libc::EIO), QUEUED_FAILS, &tally)
     }
 
     /// All of it comes back, one way or another; each with success or EIO and nothing else.
     pub fn comes_back(&self) -> Outcome {
-        let tally = self.batch.wait_all_completed(STEP, COMES_BACK)?;
+        let tally = self.all_completed()?;
         let eio = tally.failed.get(&nix::libc::EIO).copied().unwrap_or(0);
         ensure(tally.ok + eio == tally.total, COMES_BACK, &tally)
     }
 
     fn look(&self, suspend: Suspend) -> Outcome<Look> {
         // The tally first: what returns meanwhile makes the sum of the places too small, never too big.
-        let tally = self.batch.tally();
-        let held = self.held.as_ref().map(|batch| batch.tally()).unwrap_or_default();
+        let tally = self.tally();
+        let held = self::tally(&self.held);
         let returned = (tally.total - tally.pending + held.total - held.pending) as u64;
         let maps = self.watched.iter().map(|watched| {
             let mut now = evidence::read(watched.device, watched.queue_mode);

@@ -3,12 +3,13 @@
 
 use crate::condition::{Fault, QueueMode};
 use crate::dm::{Flush, Map, Multipath, NoPath, Sectors, Table, Target};
-use crate::failure::{Outcome, ensure};
+use crate::failure::{Failure, Outcome, ensure};
 use crate::paths::Path;
 use crate::report::happened;
 use crate::wait::wait_for;
 
 use super::background::Background;
+use super::fault;
 use super::io::STEP;
 
 /// The map knows that all of its paths failed.
@@ -56,16 +57,18 @@ impl MultipathMap {
         self.fail(&self.paths, fault)
     }
 
-    /// Makes the first path fail, the others keep working.
+    /// Makes the first path fail, the others keep working. Not by a fault that strikes every path at once.
     pub fn fail_first_path(&self, fault: Fault) -> Outcome {
         self.fail(&self.paths[..1], fault)
     }
 
     fn fail(&self, paths: &[Path], fault: Fault) -> Outcome {
+        if fault.strikes_every_path() && paths.len() != self.paths.len() {
+            return Err(Failure::guest(format_args!("{fault} strikes every path at once")));
+        }
         match fault {
             Fault::Message => self.tell("fail_path", paths)?,
-            Fault::Offline => paths.iter().try_for_each(Path::set_offline)?,
-            Fault::Delete => paths.iter().try_for_each(Path::delete)?,
+            fault => fault::strike(fault, paths)?,
         }
         for path in paths {
             happened("path failed", &[("path", path), ("fault", &fault)]);
@@ -86,12 +89,7 @@ impl MultipathMap {
     /// Makes the SCSI devices of all paths work again, without a word to the map. Deleted ones come back as
     /// new disks, so these are what the map should be given next.
     pub fn repair_every_path(&self, fault: Fault) -> Outcome<Vec<Path>> {
-        let repair = |path: &Path| match fault {
-            Fault::Message => Ok(path.clone()),
-            Fault::Offline => path.set_running().map(|()| path.clone()),
-            Fault::Delete => path.rescan(),
-        };
-        self.paths.iter().map(repair).collect()
+        fault::repair(fault, &self.paths)
     }
 
     /// Tells the map that every path works: what multipathd does when its checker finds a path up.

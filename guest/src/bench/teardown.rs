@@ -12,7 +12,7 @@ use super::io::{COMES_BACK, STEP};
 use crate::dm::remove::remove;
 use crate::dm::{DmName, Flush, Map, Table};
 use crate::failure::Outcome;
-use crate::paths;
+use crate::paths::{self, injection};
 use crate::rcu;
 use crate::report::happened;
 
@@ -32,6 +32,8 @@ impl Bench {
                 problems.push(failure.to_string());
             }
         };
+        // First, for all else does I/O.
+        attempt(injection::stop(&self.paths));
         let pending = self.batches.iter().any(|batch| !batch.tally().all_completed());
         for map in &self.test_maps {
             attempt(map.let_go(pending));

@@ -90,6 +90,19 @@ impl Tally {
         self.ok == self.total
     }
 
+    /// Those of this batch and those of another.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.total += other.total;
+        self.pending += other.pending;
+        self.ok += other.ok;
+        self.short += other.short;
+        for (errno, count) in &other.failed {
+            *self.failed.entry(*errno).or_default() += count;
+        }
+        self
+    }
+
     /// Every I/O failed with `errno`.
     pub fn all_failed_with(&self, errno: i32) -> bool {
         self.failed.get(&errno) == Some(&self.total)

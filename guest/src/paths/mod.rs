@@ -4,6 +4,7 @@
 //! [`scsi_debug`] makes them, or [`iscsi`]. A [`Path`] is what a case holds: one SCSI device with its disk. Faults that go
 //! through device-mapper (the message `fail_path`) are the map's business, see [`crate::bench`].
 
+pub mod injection;
 pub mod iscsi;
 pub mod loop_device;
 pub mod scsi_debug;
@@ -236,8 +237,9 @@ pub fn keep_or_remove(transport: Transport) -> Outcome {
 /// hosts and iSCSI sessions beyond those that a VM keeps. Reads sysfs only, so that it costs no process.
 pub fn leftovers() -> Vec<String> {
     let maps = crate::dm::map::all_names().into_iter().map(|name| format!("device-mapper device {name}"));
+    let injecting = injection::is_active().then(|| "scsi_debug that injects errors".to_owned());
     let transports = scsi_debug::leftover_hosts().into_iter().chain(iscsi::leftovers());
-    maps.chain(loop_device::leftovers()).chain(transports).collect()
+    maps.chain(loop_device::leftovers()).chain(injecting).chain(transports).collect()
 }
 
 /// Processes that a VM keeps from case to case.

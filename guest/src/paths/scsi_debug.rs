@@ -23,7 +23,7 @@ pub const MODULE: &str = "scsi_debug";
 /// hosts report the same identity. `delay=0`: a command completes inside `queuecommand`.
 pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 delay=0 ndelay=0";
 
-const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
+pub(super) const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
 
 /// Hosts that a VM keeps from case to case: adding and removing two takes 90 ms under TCG.
 pub const KEPT: usize = 2;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What makes the device below a path fail and work again, device-mapper aside. The message `fail_path`, which touches
+//! no device, is the map's business: [`super::multipath::MultipathMap::fail_every_path`].
+
+use crate::condition::Fault;
+use crate::failure::Outcome;
+use crate::paths::Path;
+use crate::paths::injection::{self, Injection};
+
+/// The fault strikes the devices of `paths`; one that scsi_debug injects strikes all others too.
+pub fn strike(fault: Fault, paths: &[Path]) -> Outcome {
+    match fault {
+        Fault::Message => Ok(()),
+        Fault::Offline => paths.iter().try_for_each(Path::set_offline),
+        Fault::Delete => paths.iter().try_for_each(Path::delete),
+        Fault::TransportError => Injection::TransportError.start(paths),
+        Fault::AbortedCommand => Injection::AbortedCommand.start(paths),
+        Fault::HostBusy => Injection::HostBusy.start(paths),
+        Fault::Timeout => Injection::Timeout.start(paths),
+    }
+}
+
+/// The devices of `paths` work again, without a word to any map. Deleted ones come back as new disks, so these are
+/// what a map should be given next.
+pub fn repair(fault: Fault, paths: &[Path]) -> Outcome<Vec<Path>> {
+    match fault {
+        Fault::Message => Ok(paths.to_vec()),
+        Fault::Offline => paths.iter().try_for_each(Path::set_running).map(|()| paths.to_vec()),
+        Fault::Delete => paths.iter().map(Path::rescan).collect(),
+        Fault::TransportError | Fault::AbortedCommand | Fault::HostBusy | Fault::Timeout => {
+            injection::stop(paths).map(|()| paths.to_vec())
+        }
+    }
+}

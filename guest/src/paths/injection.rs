@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Errors that `scsi_debug` injects into what its disks answer.
+//!
+//! Linux 6.1 injects by attributes of the driver (`opts` says what, `every_nth` how often), which are the same for every
+//! command of every host; only newer kernels have errors per device (debugfs). So here, on both, a fault strikes all paths
+//! at once, as a controller with all its ports does. The timers of the SCSI layer are made short for as long as it lasts: a
+//! command must fail its path after the retries that show the kernel's way, not after those that show its patience.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{Path, scsi_debug};
+use crate::failure::{GuestContext as _, Outcome};
+use crate::report::happened;
+use crate::wait::wait_for;
+
+/// How long commands that are in the device may take to leave it, before scaling.
+const LEAVES: Duration = Duration::from_secs(5);
+
+/// What is injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Injection {
+    /// Each command ends with the sense data ABORTED COMMAND, ACK/NAK TIMEOUT.
+    TransportError,
+    /// The block layer is told to abort each command (`blk_abort_request`), and the SCSI layer does.
+    AbortedCommand,
+    /// The host takes no command (`SCSI_MLQUEUE_HOST_BUSY`).
+    HostBusy,
+    /// Reads, writes and flushes are taken and never answered; other commands are answered.
+    Timeout,
+}
+
+/// `SD_MAX_RETRIES` of drivers/scsi/sd.h.
+const RETRIES: u32 = 5;
+/// `SD_TIMEOUT` of drivers/scsi/sd.h, in milliseconds.
+const TIMEOUT: u32 = 30_000;
+
+/// The attributes of the driver, as [`scsi_debug::PARAMETERS`] has them while nothing is injected.
+const QUIET: [(&str, &str); 3] = [("every_nth", "0"), ("opts", "0x0"), ("delay", "0")];
+
+impl Injection {
+    /// Bits of `opts`, `SDEBUG_OPT_*` of drivers/scsi/scsi_debug.c.
+    const fn opts(self) -> &'static str {
+        match self {
+            Self::TransportError => "0x10",
+            Self::AbortedCommand => "0x10000",
+            Self::HostBusy => "0x8000",
+            // SDEBUG_OPT_MAC_TIMEOUT. With SDEBUG_OPT_TIMEOUT, the error handler's own TEST UNIT READY would wait 10 s for its answer
+            // (`eh_timeout`), and then take the device offline.
+            Self::Timeout => "0x80",
+        }
+    }
+
+    /// How often sd tries again. Once more is what lets a time-out wake the error handler: the first abort succeeds, and
+    /// `scsi_abort_command()` leaves a command that was aborted before to the handler's thread.
+    const fn retries(self) -> u32 {
+        if matches!(self, Self::Timeout) { 1 } else { 0 }
+    }
+
+    /// From now on every host of the driver does this; `paths` are those whose timers are shortened.
+    pub fn start(self, paths: &[Path]) -> Outcome {
+        for path in paths {
+            // The block layer looks for expired requests 1.024 s after the first has expired, and not earlier
+            // (`blk_round_jiffies`, HZ 1000): this is what a time-out takes.
+            let timeout = if self == Self::Timeout { 1 } else { TIMEOUT };
+            set_timers(path, self.retries(), timeout)?;
+        }
+        // With `delay=0`, the command is answered before anything is injected (`schedule_resp`); -1 is "by a work, at once".
+        if matches!(self, Self::TransportError | Self::AbortedCommand) {
+            set("delay", "-1")?;
+        }
+        set("opts", self.opts())?;
+        set("every_nth", "1")?;
+        happened("errors injected", &[("what", &format_args!("{self:?}"))]);
+        Ok(())
+    }
+}
+
+/// Every host answers every command as it should. One that was not answered still has its time-out before it.
+pub fn stop(paths: &[Path]) -> Outcome {
+    if !is_active() {
+        return Ok(());
+    }
+    // First the errors, then the delay: the driver refuses to change it while it has commands (EBUSY).
+    for (name, value) in &QUIET[..2] {
+        set(name, value)?;
+    }
+    wait_for(LEAVES, "scsi_debug has no command left", || {
+        let (name, value) = QUIET[2];
+        Ok(fs::write(attribute(name), value).map_err(|error| format!("{name} = {value}: {error}")))
+    })?;
+    for path in paths.iter().filter(|path| path.state().is_some()) {
+        set_timers(path, RETRIES, TIMEOUT)?;
+    }
+    happened("no errors injected", &[]);
+    Ok(())
+}
+
+/// Whether the driver injects errors, or delays its answers.
+pub fn is_active() -> bool {
+    QUIET
+        .iter()
+        .any(|(name, quiet)| fs::read_to_string(attribute(name)).is_ok_and(|value| value.trim() != *quiet))
+}
+
+fn set(name: &str, value: &str) -> Outcome {
+    fs::write(attribute(name), value).guest(format_args!("write {value} to scsi_debug's {name}"))
+}
+
+fn attribute(name: &str) -> String {
+    format!("{}/{name}", scsi_debug::DRIVER)
+}
+
+/// `retries` of sd and the time-out of the block layer in milliseconds. `device/timeout` sets the same, in seconds.
+fn set_timers(path: &Path, retries: u32, timeout: u32) -> Outcome {
+    let address = path.address();
+    for (file, value) in [
+        (format!("/sys/class/scsi_disk/{address}/max_retries"), retries),
+        (format!("/sys/dev/block/{}/queue/io_timeout", path.device()), timeout),
+    ] {
+        fs::write(&file, value.to_string()).guest(format_args!("write {value} to {file}"))?;
+    }
+    Ok(())
+}
