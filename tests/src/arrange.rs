@@ -25,7 +25,10 @@ pub fn queued_in_the_target(bench: &mut Bench) -> Outcome<Queued> {
     let paths = bench.paths(2)?;
     let map = bench.multipath("map", &paths, NoPath::Queue)?;
     map.fail_every_path(bench.fault())?;
-    let io = bench.submit(&map)?;
+    let io = match bench.fault() {
+        Fault::TransportError | Fault::AbortedCommand => bench.submit_one_by_one(&map)?,
+        _ => bench.submit(&map)?,
+    };
     map.has_no_valid_path()?;
     io.is_queued_in_the_target()?;
     Ok(Queued { paths, map, io })

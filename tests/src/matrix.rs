@@ -41,6 +41,17 @@ impl Matrix {
         self.times(faults, |condition, fault| Condition { fault: Some(fault), ..condition })
     }
 
+    /// Times those faults of the transport that are `wanted`.
+    #[must_use]
+    pub fn faults_where(self, wanted: fn(Fault) -> bool) -> Self {
+        let all = self.0.into_iter().flat_map(|condition| {
+            let faults =
+                condition.transport.map_or(&[][..], Fault::of).iter().filter(|fault| wanted(**fault));
+            faults.map(move |fault| Condition { fault: Some(*fault), ..condition })
+        });
+        Self(all.collect())
+    }
+
     /// Times the kinds of I/O.
     #[must_use]
     pub fn ios(self, kinds: &[IoKind]) -> Self {

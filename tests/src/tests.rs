@@ -69,7 +69,7 @@ fn the_default_run_is_known() {
             ("noflush::queued_io_leaves_the_target_without_returning", 16),
             ("noflush::resume_without_recovery_queues_again", 8),
             ("noflush::resume_after_path_recovery_completes", 8),
-            ("noflush::resume_after_table_load_completes", 8),
+            ("noflush::resume_after_table_load_completes", 14),
             ("noflush::load_then_noflush_resume_completes", 12),
             ("noflush::spanning_io_completes", 8),
             ("noflush::io_failing_during_the_wait_is_pushed_back", 4),

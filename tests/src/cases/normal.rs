@@ -89,7 +89,7 @@ pub const CASES: &[Case] = &[
         conditions: || {
             Matrix::of_maps()
                 .suspends(&[SuspendForm::Explicit])
-                .faults(&[Fault::Message, Fault::Delete])
+                .faults_where(|fault| fault.fails_paths() && fault != Fault::Offline)
                 .build()
         },
         left_out: &[
