@@ -177,8 +177,9 @@ impl Bench {
         self.submit_with(Engine::IoUring, map, 0)
     }
 
-    /// Submits the first of them alone, and the others when it has told the map that no path is left: what
-    /// scsi_debug injects into one command, another CPU's command can take away from it, and succeed.
+    /// Submits the first of them alone, and the others when it has told the map that no path is left: the transport
+    /// error that scsi_debug has for a command, the command of another CPU can take away from it, so that one succeeds
+    /// (`sdeb_inject_pending`).
     pub fn submit_one_by_one(&mut self, map: &MultipathMap) -> Outcome<Io> {
         let specs = of_kind(self.io_kind(), io::count(self.io_kind()));
         let (first, others) = specs.split_at(1);

@@ -92,11 +92,11 @@ axis! {
         Delete = "delete",
         /// scsi_debug ends each command with an error of the transport.
         TransportError = "transport_error",
-        /// scsi_debug has each command aborted; the abort succeeds.
+        /// scsi_debug answers no command: the SCSI layer's time-out runs out, and it aborts the command.
         AbortedCommand = "aborted_command",
         /// scsi_debug's hosts take no command. No path fails by it: its I/O waits.
         HostBusy = "host_busy",
-        /// scsi_debug answers no command: the SCSI layer's time-out runs out twice and wakes its error handler.
+        /// The same once more: the command was aborted before, so the SCSI layer wakes its error handler.
         Timeout = "timeout",
     }
 }

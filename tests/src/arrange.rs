@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What many cases start with.
 
+use std::time::Duration;
+
+use guest::bench::fault::{repair, strike};
 use guest::bench::holdable::HoldablePath;
 use guest::bench::io::Io;
 use guest::bench::multipath::MultipathMap;
@@ -8,6 +11,7 @@ use guest::dm::NoPath;
 use guest::io::Engine;
 use guest::paths::Path;
 use guest::prelude::*;
+use guest::wait::scaled;
 
 /// I/O that waits in the target of a map without a valid path.
 pub struct Queued {
@@ -26,7 +30,7 @@ pub fn queued_in_the_target(bench: &mut Bench) -> Outcome<Queued> {
     let map = bench.multipath("map", &paths, NoPath::Queue)?;
     map.fail_every_path(bench.fault())?;
     let io = match bench.fault() {
-        Fault::TransportError | Fault::AbortedCommand => bench.submit_one_by_one(&map)?,
+        Fault::TransportError => bench.submit_one_by_one(&map)?,
         _ => bench.submit(&map)?,
     };
     map.has_no_valid_path()?;
@@ -83,6 +87,79 @@ pub fn in_flight(bench: &mut Bench, no_path: NoPath) -> Outcome<InFlight> {
     let held = bench.submit(&map)?;
     held.is_in_flight()?;
     Ok(InFlight { slow, failed, map, held })
+}
+
+/// I/O in flight that fails by the run's fault.
+pub struct Doomed {
+    /// The map.
+    pub map: MultipathMap,
+    /// The I/O.
+    pub held: Io,
+    /// Another path, which has failed by message only.
+    spare: Path,
+    place: Place,
+}
+
+/// Where doomed I/O is.
+enum Place {
+    /// In a path that holds it, above a device that will fail it; or the path itself will.
+    Path(HoldablePath),
+    /// In a SCSI device whose answer the map is not going to like.
+    Device(Path),
+}
+
+/// How long SCSI commands stay in a device before they fail, before scaling: longer than what a case does before it is
+/// seen waiting for them, 30 to 50 ms when nothing else runs.
+const STAY: Duration = Duration::from_millis(100);
+
+/// As [`in_flight`], for I/O that the run's fault makes fail. What scsi_debug injects is decided when a command comes: then
+/// the commands are in the SCSI device. Other faults strike later, below a path that holds the I/O. Without a fault it
+/// is the path that fails it.
+pub fn doomed_in_flight(bench: &mut Bench, no_path: NoPath) -> Outcome<Doomed> {
+    match bench.condition().fault {
+        Some(fault) if fault.strikes_every_path() => {
+            let paths = bench.paths(2)?;
+            let map = bench.multipath("map", &paths, no_path)?;
+            map.fail_first_path(Fault::Message)?;
+            strike(fault, &paths[1..], scaled(STAY))?;
+            let held = bench.submit(&map)?;
+            held.is_in_flight()?;
+            Ok(Doomed { map, held, spare: paths[0].clone(), place: Place::Device(paths[1].clone()) })
+        }
+        _ => {
+            let InFlight { slow, failed, map, held } = in_flight(bench, no_path)?;
+            Ok(Doomed { map, held, spare: failed, place: Place::Path(slow) })
+        }
+    }
+}
+
+impl Doomed {
+    /// The fault strikes, and the I/O fails.
+    pub fn fails(&self, bench: &Bench) -> Outcome {
+        match (&self.place, bench.condition().fault) {
+            (Place::Path(slow), None) => slow.fail_what_is_held(),
+            (Place::Path(slow), Some(fault)) => {
+                strike(fault, std::slice::from_ref(slow.below()), Duration::ZERO)?;
+                slow.let_go()
+            }
+            // The SCSI layer is about to find out.
+            (Place::Device(_), _) => Ok(()),
+        }
+    }
+
+    /// The fault goes; what a new table can be made of.
+    pub fn recovers(&self, bench: &Bench) -> Outcome<Vec<Path>> {
+        let mut paths = vec![self.spare.clone()];
+        if let (Place::Path(_), None) = (&self.place, bench.condition().fault) {
+            return Ok(paths);
+        }
+        let struck = match &self.place {
+            Place::Path(slow) => slow.below(),
+            Place::Device(path) => path,
+        };
+        paths.extend(repair(bench.fault(), std::slice::from_ref(struck))?);
+        Ok(paths)
+    }
 }
 
 /// I/O of one map in two places: in flight in a path, and queued in the target.

@@ -2,21 +2,24 @@
 //! What makes the device below a path fail and work again, device-mapper aside. The message `fail_path`, which touches
 //! no device, is the map's business: [`super::multipath::MultipathMap::fail_every_path`].
 
+use std::time::Duration;
+
 use crate::condition::Fault;
 use crate::failure::Outcome;
 use crate::paths::Path;
 use crate::paths::injection::{self, Injection};
 
-/// The fault strikes the devices of `paths`; one that scsi_debug injects strikes all others too.
-pub fn strike(fault: Fault, paths: &[Path]) -> Outcome {
+/// The fault strikes the devices of `paths`; one that scsi_debug injects strikes all others too, and commands stay
+/// in them for at least `stay` before they fail.
+pub fn strike(fault: Fault, paths: &[Path], stay: Duration) -> Outcome {
     match fault {
         Fault::Message => Ok(()),
         Fault::Offline => paths.iter().try_for_each(Path::set_offline),
         Fault::Delete => paths.iter().try_for_each(Path::delete),
-        Fault::TransportError => Injection::TransportError.start(paths),
-        Fault::AbortedCommand => Injection::AbortedCommand.start(paths),
-        Fault::HostBusy => Injection::HostBusy.start(paths),
-        Fault::Timeout => Injection::Timeout.start(paths),
+        Fault::TransportError => Injection::TransportError.start(paths, stay),
+        Fault::AbortedCommand => Injection::AbortedCommand.start(paths, stay),
+        Fault::HostBusy => Injection::HostBusy.start(paths, stay),
+        Fault::Timeout => Injection::Timeout.start(paths, stay),
     }
 }
 

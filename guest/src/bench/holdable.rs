@@ -32,6 +32,11 @@ impl HoldablePath {
         &self.path
     }
 
+    /// The device that all of it ends in.
+    pub fn below(&self) -> &Path {
+        &self.below
+    }
+
     /// From now on, I/O that reaches the path stays in flight.
     pub fn hold(&self) -> Outcome {
         happened("path holds I/O", &[("path", &self.path)]);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A multipath map as a case sees it: its paths fail and return, its table is exchanged.
 
+use std::time::Duration;
+
 use crate::condition::{Fault, QueueMode};
 use crate::dm::{Flush, Map, Multipath, NoPath, Sectors, Table, Target};
 use crate::failure::{Failure, Outcome, ensure};
@@ -68,7 +70,7 @@ impl MultipathMap {
         }
         match fault {
             Fault::Message => self.tell("fail_path", paths)?,
-            fault => fault::strike(fault, paths)?,
+            fault => fault::strike(fault, paths, Duration::ZERO)?,
         }
         for path in paths {
             happened("path failed", &[("path", path), ("fault", &fault)]);

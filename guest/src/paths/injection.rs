@@ -22,56 +22,64 @@ const LEAVES: Duration = Duration::from_secs(5);
 pub enum Injection {
     /// Each command ends with the sense data ABORTED COMMAND, ACK/NAK TIMEOUT.
     TransportError,
-    /// The block layer is told to abort each command (`blk_abort_request`), and the SCSI layer does.
+    /// Reads, writes and flushes are taken and never answered; the SCSI layer aborts them, and gives up.
     AbortedCommand,
     /// The host takes no command (`SCSI_MLQUEUE_HOST_BUSY`).
     HostBusy,
-    /// Reads, writes and flushes are taken and never answered; other commands are answered.
+    /// As an aborted command, but the SCSI layer tries once more, and its error handler has to end that.
     Timeout,
 }
 
 /// `SD_MAX_RETRIES` of drivers/scsi/sd.h.
 const RETRIES: u32 = 5;
-/// `SD_TIMEOUT` of drivers/scsi/sd.h, in milliseconds.
-const TIMEOUT: u32 = 30_000;
+/// `SD_TIMEOUT` of drivers/scsi/sd.h.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The attributes of the driver, as [`scsi_debug::PARAMETERS`] has them while nothing is injected.
 const QUIET: [(&str, &str); 3] = [("every_nth", "0"), ("opts", "0x0"), ("delay", "0")];
 
 impl Injection {
-    /// Bits of `opts`, `SDEBUG_OPT_*` of drivers/scsi/scsi_debug.c.
+    /// Bits of `opts`, `SDEBUG_OPT_*` of drivers/scsi/scsi_debug.c. Its `SDEBUG_OPT_CMD_ABORT` is not used: in 6.1, a command
+    /// with it can complete before its abort begins, and then succeeds (`schedule_resp`).
     const fn opts(self) -> &'static str {
         match self {
             Self::TransportError => "0x10",
-            Self::AbortedCommand => "0x10000",
             Self::HostBusy => "0x8000",
-            // SDEBUG_OPT_MAC_TIMEOUT. With SDEBUG_OPT_TIMEOUT, the error handler's own TEST UNIT READY would wait 10 s for its answer
-            // (`eh_timeout`), and then take the device offline.
-            Self::Timeout => "0x80",
+            // SDEBUG_OPT_MAC_TIMEOUT. With SDEBUG_OPT_TIMEOUT, the error handler's own TEST UNIT READY would wait 10 s
+            // for its answer (`eh_timeout`), and then take the device offline.
+            Self::AbortedCommand | Self::Timeout => "0x80",
         }
     }
 
-    /// How often sd tries again. Once more is what lets a time-out wake the error handler: the first abort succeeds, and
-    /// `scsi_abort_command()` leaves a command that was aborted before to the handler's thread.
+    /// How often sd tries again. Once is what lets a time-out wake the error handler's thread: the first abort succeeds,
+    /// and `scsi_abort_command()` leaves a command that was aborted before to the thread. (A short `eh_deadline` would wake it
+    /// at the first time-out, but then it goes straight to the reset of the host, after which it sleeps for 10 s.)
     const fn retries(self) -> u32 {
         if matches!(self, Self::Timeout) { 1 } else { 0 }
     }
 
-    /// From now on every host of the driver does this; `paths` are those whose timers are shortened.
-    pub fn start(self, paths: &[Path]) -> Outcome {
-        for path in paths {
-            // The block layer looks for expired requests 1.024 s after the first has expired, and not earlier
-            // (`blk_round_jiffies`, HZ 1000): this is what a time-out takes.
-            let timeout = if self == Self::Timeout { 1 } else { TIMEOUT };
-            set_timers(path, self.retries(), timeout)?;
-        }
-        // With `delay=0`, the command is answered before anything is injected (`schedule_resp`); -1 is "by a work, at once".
-        if matches!(self, Self::TransportError | Self::AbortedCommand) {
-            set("delay", "-1")?;
+    /// From now on every host of the driver does this; `paths` are those whose timers are shortened. A command that comes
+    /// to a device stays in it for at least `stay` before it fails.
+    ///
+    /// A time-out takes 1.024 s more than that, because the block layer looks for expired commands no earlier
+    /// (`blk_round_jiffies`, HZ 1000).
+    pub fn start(self, paths: &[Path], stay: Duration) -> Outcome {
+        let timeout = match self {
+            Self::TransportError | Self::HostBusy => TIMEOUT,
+            Self::AbortedCommand | Self::Timeout => stay,
+        };
+        paths.iter().try_for_each(|path| set_timers(path, self.retries(), timeout))?;
+        if self == Self::TransportError {
+            // With `delay=0`, a command is answered before anything is injected (`schedule_resp`). The driver takes less
+            // than a second.
+            set("ndelay", &stay.as_nanos().clamp(1, 999_999_999).to_string())?;
         }
         set("opts", self.opts())?;
         set("every_nth", "1")?;
-        happened("errors injected", &[("what", &format_args!("{self:?}"))]);
+        happened(
+            "errors injected",
+            &[("what", &format_args!("{self:?}")), ("stay", &format_args!("{stay:?}"))],
+        );
         Ok(())
     }
 }
@@ -111,12 +119,12 @@ fn attribute(name: &str) -> String {
     format!("{}/{name}", scsi_debug::DRIVER)
 }
 
-/// `retries` of sd and the time-out of the block layer in milliseconds. `device/timeout` sets the same, in seconds.
-fn set_timers(path: &Path, retries: u32, timeout: u32) -> Outcome {
+/// `device/timeout` sets the same time-out, in seconds.
+fn set_timers(path: &Path, retries: u32, timeout: Duration) -> Outcome {
     let address = path.address();
     for (file, value) in [
-        (format!("/sys/class/scsi_disk/{address}/max_retries"), retries),
-        (format!("/sys/dev/block/{}/queue/io_timeout", path.device()), timeout),
+        (format!("/sys/class/scsi_disk/{address}/max_retries"), u128::from(retries)),
+        (format!("/sys/dev/block/{}/queue/io_timeout", path.device()), timeout.as_millis().max(1)),
     ] {
         fs::write(&file, value.to_string()).guest(format_args!("write {value} to {file}"))?;
     }

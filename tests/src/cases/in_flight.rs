@@ -10,13 +10,24 @@ use guest::dm::{NoPath, Suspender};
 use guest::evidence::observe::Observed;
 use guest::prelude::*;
 
-use crate::arrange::{InFlight, in_flight};
+use crate::arrange::{Doomed, doomed_in_flight};
 use crate::matrix::Matrix;
 
 const IMPLICIT: LeftOut = LeftOut {
     what: "implicit",
     reason: "its one ioctl goes on to the resume: there is no suspended map to look at",
 };
+
+const NO_FAILURE: LeftOut = LeftOut {
+    what: "message, host_busy",
+    reason: "neither makes I/O fail that is in flight: fault::io_in_flight_outlives_the_paths",
+};
+
+/// Once a path that fails its I/O by itself; and every fault of the transport that makes I/O in flight fail.
+fn with_every_fault() -> Vec<Condition> {
+    let fails = |fault: Fault| fault.fails_paths() && fault != Fault::Message;
+    Matrix::of_maps().and(Matrix::of_maps().faults_where(fails)).build()
+}
 
 /// The table of this group.
 pub const CASES: &[Case] = &[
@@ -26,8 +37,8 @@ pub const CASES: &[Case] = &[
         summary: "I/O that fails in its last path while a noflush suspend waits for it is pushed back",
         tag: Tag::Normal,
         needs: super::HELD,
-        conditions: || Matrix::of_maps().build(),
-        left_out: &[IMPLICIT],
+        conditions: with_every_fault,
+        left_out: &[IMPLICIT, NO_FAILURE],
         allow: &[],
         deadline_seconds: 30,
         run: io_failing_during_the_wait_is_pushed_back,
@@ -50,8 +61,8 @@ pub const CASES: &[Case] = &[
         summary: "I/O that fails in its last path while a suspend without noflush waits for it comes back with EIO",
         tag: Tag::Compat,
         needs: super::HELD,
-        conditions: || Matrix::of_maps().build(),
-        left_out: &[IMPLICIT],
+        conditions: with_every_fault,
+        left_out: &[IMPLICIT, NO_FAILURE],
         allow: &[],
         deadline_seconds: 30,
         run: io_failing_during_flush_suspend_fails,
@@ -86,17 +97,18 @@ fn io_failing_without_queueing_is_pushed_back(bench: &mut Bench) -> Outcome {
 }
 
 fn failing_io_is_pushed_back(bench: &mut Bench, no_path: NoPath) -> Outcome {
-    let InFlight { slow, failed, map, held } = in_flight(bench, no_path)?;
+    let doomed = doomed_in_flight(bench, no_path)?;
+    let Doomed { map, held, .. } = &doomed;
 
     let mut suspend = Suspender::start(map.map(), Noflush, Signal::Eintr)?;
     suspend.waits()?;
     held.is_in_flight()?;
-    slow.fail_what_is_held()?;
+    doomed.fails(bench)?;
     suspend.succeeds()?;
     held.is_pushed_back_to_the_core()?;
 
-    // The other path failed by message only; in a new table it starts as a valid one.
-    map.load(&[failed])?;
+    // In a new table, a path that failed by message only starts as a valid one.
+    map.load(&doomed.recovers(bench)?)?;
     map.resume()?;
     held.succeeds()?;
     bench.data_is_what_was_written()
@@ -105,15 +117,17 @@ fn failing_io_is_pushed_back(bench: &mut Bench, no_path: NoPath) -> Outcome {
 /// The control of E1 (seed, regression 4): while a suspend without noflush waits for it, failing I/O comes back with EIO,
 /// queue_if_no_path or not.
 fn io_failing_during_flush_suspend_fails(bench: &mut Bench) -> Outcome {
-    let InFlight { slow, map, held, .. } = in_flight(bench, NoPath::Queue)?;
+    let doomed = doomed_in_flight(bench, NoPath::Queue)?;
+    let Doomed { map, held, .. } = &doomed;
 
     let mut suspend = Suspender::start(map.map(), Flush, Signal::Eintr)?;
     suspend.waits()?;
     held.is_in_flight()?;
-    slow.fail_what_is_held()?;
+    doomed.fails(bench)?;
     held.fails_with_eio()?;
     suspend.succeeds()?;
 
+    map.load(&doomed.recovers(bench)?)?;
     map.resume()?;
     bench.data_is_what_was_written()
 }
