@@ -105,12 +105,12 @@ impl Bench {
         }
         let mine: Vec<u32> = self.paths.iter().map(|path| path.address().host).collect();
         let transport = self.transport();
-        let mut new = paths::kept(transport);
+        let mut new = paths::kept(transport, self.fault());
         new.retain(|path| !mine.contains(&path.address().host));
         new.truncate(count as usize);
         let more = count - u32::try_from(new.len()).unwrap_or(count);
         if more > 0 {
-            new.extend(rcu::expedited(|| paths::add(transport, more))?);
+            new.extend(rcu::expedited(|| paths::add(transport, self.fault(), more))?);
         }
         self.paths.extend(new.iter().cloned());
         if let (None, Some(first)) = (&self.ledger, new.first()) {

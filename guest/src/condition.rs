@@ -98,6 +98,15 @@ axis! {
         HostBusy = "host_busy",
         /// The same once more: the command was aborted before, so the SCSI layer wakes its error handler.
         Timeout = "timeout",
+        /// The iSCSI portal is disabled: the target cuts the session, and its I/O fails at once. Another log-in brings a
+        /// new disk.
+        PortalDisabled = "portal_disabled",
+        /// The iSCSI portal's address is removed: packets are lost until the initiator misses the answer to a ping. Another
+        /// log-in brings a new disk.
+        AddressRemoved = "address_removed",
+        /// The iSCSI session is cut and stays so longer than replacement_timeout, for which the SCSI layer holds its I/O. The
+        /// session comes back with its disk.
+        ReplacementTimeout = "replacement_timeout",
     }
 }
 impl Fault {
@@ -113,13 +122,25 @@ impl Fault {
                 Self::HostBusy,
                 Self::Timeout,
             ],
-            Transport::Iscsi => &[Self::Message, Self::Offline, Self::Delete],
+            Transport::Iscsi => &[
+                Self::Message,
+                Self::Offline,
+                Self::Delete,
+                Self::PortalDisabled,
+                Self::AddressRemoved,
+                Self::ReplacementTimeout,
+            ],
         }
     }
 
     /// Whether dm-multipath takes a path with this fault for failed, at the latest after its next I/O.
     pub const fn fails_paths(self) -> bool {
         !matches!(self, Self::HostBusy)
+    }
+
+    /// Whether a device with this fault keeps I/O for a while before it fails it.
+    pub const fn holds_io(self) -> bool {
+        self.strikes_every_path() || matches!(self, Self::AddressRemoved | Self::ReplacementTimeout)
     }
 
     /// Whether it strikes every path of the transport at once: what scsi_debug injects, see

@@ -112,12 +112,12 @@ enum Place {
 /// seen waiting for them, 30 to 50 ms when nothing else runs.
 const STAY: Duration = Duration::from_millis(100);
 
-/// As [`in_flight`], for I/O that the run's fault makes fail. What scsi_debug injects is decided when a command comes: then
-/// the commands are in the SCSI device. Other faults strike later, below a path that holds the I/O. Without a fault it
+/// As [`in_flight`], for I/O that the run's fault makes fail. What scsi_debug injects is decided when a command comes, and a session
+/// that is lost keeps its I/O for a while: then the commands are in the SCSI device. Other faults strike later, below a path that holds the I/O. Without a fault it
 /// is the path that fails it.
 pub fn doomed_in_flight(bench: &mut Bench, no_path: NoPath) -> Outcome<Doomed> {
     match bench.condition().fault {
-        Some(fault) if fault.strikes_every_path() => {
+        Some(fault) if fault.holds_io() => {
             let paths = bench.paths(2)?;
             let map = bench.multipath("map", &paths, no_path)?;
             map.fail_first_path(Fault::Message)?;

@@ -8,6 +8,7 @@ use crate::condition::Fault;
 use crate::failure::Outcome;
 use crate::paths::Path;
 use crate::paths::injection::{self, Injection};
+use crate::paths::iscsi::cut::Cut;
 
 /// The fault strikes the devices of `paths`; one that scsi_debug injects strikes all others too, and commands stay
 /// in them for at least `stay` before they fail.
@@ -20,6 +21,9 @@ pub fn strike(fault: Fault, paths: &[Path], stay: Duration) -> Outcome {
         Fault::AbortedCommand => Injection::AbortedCommand.start(paths, stay),
         Fault::HostBusy => Injection::HostBusy.start(paths, stay),
         Fault::Timeout => Injection::Timeout.start(paths, stay),
+        Fault::PortalDisabled => Cut::Portal.strike(paths),
+        Fault::AddressRemoved => Cut::Address.strike(paths),
+        Fault::ReplacementTimeout => Cut::Replacement.strike(paths),
     }
 }
 
@@ -33,5 +37,8 @@ pub fn repair(fault: Fault, paths: &[Path]) -> Outcome<Vec<Path>> {
         Fault::TransportError | Fault::AbortedCommand | Fault::HostBusy | Fault::Timeout => {
             injection::stop(paths).map(|()| paths.to_vec())
         }
+        Fault::PortalDisabled => Cut::Portal.mend(paths),
+        Fault::AddressRemoved => Cut::Address.mend(paths),
+        Fault::ReplacementTimeout => Cut::Replacement.mend(paths),
     }
 }

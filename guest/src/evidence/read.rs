@@ -15,7 +15,7 @@ const DEBUGFS: &str = "/sys/kernel/debug/block";
 /// Reads what the map `device` shows now.
 pub fn read(device: DevNo, mode: QueueMode) -> Snapshot {
     let folder = PathBuf::from(format!("/sys/dev/block/{device}"));
-    let below = entries(&folder.join("slaves")).iter().map(|lower| inflight(lower)).sum();
+    let below = entries(&folder.join("slaves")).iter().map(|lower| in_path(lower)).sum();
     let mq = (mode == QueueMode::Rq).then(|| read_mq(&debug_folder(device)));
     Snapshot {
         suspended: text(&folder.join("dm/suspended")).trim() == "1",
@@ -43,6 +43,27 @@ pub fn blk_debugfs_missing(device: DevNo) -> Option<String> {
     (!file.exists()).then(missing)
 }
 
+/// What a path has in flight. A SCSI device that is blocked, because its iSCSI session is lost and may come back, starts
+/// nothing that it is sent, and `inflight` counts what was started: there it is the requests that exist.
+fn in_path(lower: &Path) -> u64 {
+    if text(&lower.join("device/state")).trim() != "blocked" {
+        return inflight(lower);
+    }
+    lower.file_name().map_or(0, |name| requests_held(&hardware_queues(&Path::new(DEBUGFS).join(name))))
+}
+
+fn hardware_queues(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).into_iter().filter(|path| is_named(path, |name| name.starts_with("hctx"))).collect()
+}
+
+/// Requests that exist: they hold a tag of the scheduler, or of the driver where there is no scheduler.
+fn requests_held(queues: &[PathBuf]) -> u64 {
+    let taken = |queue: &PathBuf| {
+        tags_taken(&text(&queue.join("sched_tags"))).or_else(|| tags_taken(&text(&queue.join("tags"))))
+    };
+    queues.iter().filter_map(taken).sum()
+}
+
 fn debug_folder(device: DevNo) -> PathBuf {
     // dm's disks are called after their minor (`alloc_dev`).
     Path::new(DEBUGFS).join(format!("dm-{}", device.minor))
@@ -61,11 +82,9 @@ fn read_mq(folder: &Path) -> Mq {
             mq.waiting.extend(requests(&file));
         }
     }
-    for hardware in entries(folder).into_iter().filter(|path| is_named(path, |name| name.starts_with("hctx")))
-    {
-        let taken = tags_taken(&text(&hardware.join("sched_tags")))
-            .or_else(|| tags_taken(&text(&hardware.join("tags"))));
-        mq.held += taken.unwrap_or(0);
+    let queues = hardware_queues(folder);
+    mq.held = requests_held(&queues);
+    for hardware in queues {
         mq.waiting.extend(requests(&hardware.join("dispatch")));
         for software in
             entries(&hardware).into_iter().filter(|path| is_named(path, |name| name.starts_with("cpu")))

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::condition::Transport;
+use crate::condition::{Fault, Transport};
 use crate::dm::{DevNo, Sectors};
 use crate::failure::{GuestContext, Outcome};
 use crate::report::happened;
@@ -209,19 +209,19 @@ fn read(file: &str) -> Result<String, String> {
         .map_err(|error| format!("{file}: {error}"))
 }
 
-/// Paths that are there already and whole.
-pub fn kept(transport: Transport) -> Vec<Path> {
+/// Paths that are there already and whole, for a case with this fault.
+pub fn kept(transport: Transport, fault: Fault) -> Vec<Path> {
     match transport {
         Transport::ScsiDebug => scsi_debug::kept_hosts(),
-        Transport::Iscsi => iscsi::kept(),
+        Transport::Iscsi => iscsi::kept(iscsi::pings_for(fault)),
     }
 }
 
-/// `count` more paths to the disk.
-pub fn add(transport: Transport, count: u32) -> Outcome<Vec<Path>> {
+/// `count` more paths to the disk, for a case with this fault.
+pub fn add(transport: Transport, fault: Fault, count: u32) -> Outcome<Vec<Path>> {
     match transport {
         Transport::ScsiDebug => scsi_debug::add_hosts(count),
-        Transport::Iscsi => iscsi::add(count),
+        Transport::Iscsi => iscsi::add(count, iscsi::pings_for(fault)),
     }
 }
 

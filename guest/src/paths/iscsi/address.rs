@@ -21,6 +21,10 @@ nix::ioctl_write_ptr_bad!(
     /// Sets its netmask.
     set_netmask, libc::SIOCSIFNETMASK, ifreq);
 
+nix::ioctl_read_bad!(
+    /// Reads the address of a device or alias; fails with EADDRNOTAVAIL if it has none.
+    get_address, libc::SIOCGIFADDR, ifreq);
+
 /// A socket to talk to the kernel about devices.
 struct Control(OwnedFd);
 
@@ -58,6 +62,17 @@ pub fn add(alias: &str, address: Ipv4Addr) -> io::Result<()> {
         set_netmask(control.0.as_raw_fd(), &raw const netmask)?;
     }
     Ok(())
+}
+
+/// Whether the alias has an address.
+pub fn exists(alias: &str) -> bool {
+    let ask = || -> io::Result<()> {
+        let (control, mut request) = (Control::open()?, request(alias)?);
+        // SAFETY: the kernel fills the request during the call.
+        unsafe { get_address(control.0.as_raw_fd(), &raw mut request) }?;
+        Ok(())
+    };
+    ask().is_ok()
 }
 
 /// Takes an address away. Packets to it are not delivered from now on; nobody is told.

@@ -48,6 +48,35 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where the daemon listens, as /proc/net/unix shows an abstract address.
 const SOCKET: &str = "@ISCSIADM_ABSTRACT_NAMESPACE";
 
+/// Whether a session finds out by itself that its target does not answer, and how soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pings {
+    /// As iscsid.conf has it.
+    Never,
+    /// After a second of silence a ping is sent, after another one without an answer the session is lost: the shortest that
+    /// can be configured (`iscsi_check_transport_timeouts`).
+    Often,
+}
+
+impl Pings {
+    const fn seconds(self) -> &'static str {
+        match self {
+            Self::Never => "0",
+            Self::Often => "1",
+        }
+    }
+
+    /// Puts it into the records of the portals, for the next log-in.
+    fn record(self) -> Outcome {
+        const INTERVAL: &str = "node.conn[0].timeo.noop_out_interval";
+        const TIMEOUT: &str = "node.conn[0].timeo.noop_out_timeout";
+        let to = self.seconds();
+        let args =
+            ["-m", "node", "-T", IQN, "-o", "update", "-n", INTERVAL, "-v", to, "-n", TIMEOUT, "-v", to];
+        iscsiadm("update", &args).run().map(drop)
+    }
+}
+
 /// A session of our target: one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -75,8 +104,15 @@ impl Session {
         self.state().as_deref() == Some("LOGGED_IN")
     }
 
-    fn folder(&self) -> String {
+    pub(super) fn folder(&self) -> String {
         format!("/sys/class/iscsi_session/{}", self.name)
+    }
+
+    /// Whether it asks its target for a sign of life.
+    pub fn pings(&self) -> Pings {
+        let number = self.name.trim_start_matches("session");
+        let interval = read(&format!("/sys/class/iscsi_connection/connection{number}:0/recv_tmo"));
+        if interval.is_ok_and(|seconds| seconds != "0") { Pings::Often } else { Pings::Never }
     }
 
     /// The path over it, if it can be used.
@@ -146,9 +182,16 @@ pub fn daemon() -> Option<i32> {
 }
 
 /// Logs in at each of the portals, all at once, and waits for their disks.
-pub fn log_in(portals: &[Portal]) -> Outcome<Vec<Path>> {
+pub fn log_in(portals: &[Portal], pings: Pings) -> Outcome<Vec<Path>> {
     happened("log-in started", &[("portals", &portals.len())]);
-    each("log-in", "--login", portals)?;
+    if pings != Pings::Never {
+        pings.record()?;
+    }
+    let logged_in = each("log-in", "--login", portals);
+    if pings != Pings::Never {
+        Pings::Never.record()?;
+    }
+    logged_in?;
     let found = wait_for(PATIENCE, "the sessions are logged in", || {
         let all = sessions();
         let mine: Vec<_> = all.iter().filter(|session| portals.contains(&session.portal)).cloned().collect();

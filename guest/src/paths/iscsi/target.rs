@@ -76,6 +76,12 @@ impl Portal {
         write(&self.group().join("enable"), "0").guest(format_args!("disable portal {self}"))
     }
 
+    /// Whether it does not answer: disabled, or without an address.
+    pub fn is_cut(self) -> bool {
+        let enabled = fs::read_to_string(self.group().join("enable"));
+        enabled.is_ok_and(|value| value.trim() != "1") || !address::exists(&self.alias())
+    }
+
     /// Takes its address away.
     pub fn remove_address(self) -> Outcome {
         address::remove(&self.alias()).guest(format_args!("remove the address of portal {self}"))
@@ -150,7 +156,8 @@ pub fn others() -> Vec<String> {
     let names = fs::read_dir(FABRIC).into_iter().flatten().flatten();
     let names = names.filter(|entry| entry.path().is_dir());
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with("iqn.") && name != IQN).collect()
+    let names = names.filter(|name| name.starts_with("iqn.") && name != IQN);
+    names.map(|name| format!("iSCSI target {name}")).collect()
 }
 
 /// Writes an attribute; the error names it.
