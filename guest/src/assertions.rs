@@ -11,6 +11,7 @@ use crate::io::{DATA_IS_RIGHT, READS_ARE_RIGHT};
 /// The assertions of the toolkit's steps.
 pub const ALL: &[&str] = &[
     io::QUEUED,
+    io::WAITS_FOR_ACTIVATION,
     io::PUSHED_BACK,
     io::QUEUED_AGAIN,
     io::SUCCEEDS,

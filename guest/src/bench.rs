@@ -21,13 +21,13 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::condition::{Condition, Fault, IoKind, QueueMode, Transport};
 use crate::dm::map::Creator;
-use crate::dm::{DmName, Map, NoPath, Sectors, Table};
+use crate::dm::{Access, DmName, Map, NoPath, Sectors, Table};
 use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
 use crate::modules;
 use crate::paths::loop_device::LoopDevice;
-use crate::paths::{self, Path};
+use crate::paths::{self, Path, handler};
 use crate::rcu;
 use io::{Io, Watched};
 use multipath::MultipathMap;
@@ -49,6 +49,8 @@ pub struct Bench {
     /// Where file systems are, or were, mounted.
     mounts: Vec<PathBuf>,
     batches: Vec<Rc<Batch>>,
+    /// Of the multipath maps.
+    access: Access,
     /// Started while the paths are made, used by the first map.
     creator: Option<Creator>,
     taken_down: bool,
@@ -67,6 +69,7 @@ impl Bench {
             loops: Vec::new(),
             mounts: Vec::new(),
             batches: Vec::new(),
+            access: Access::Symmetric,
             creator: None,
             taken_down: false,
         }
@@ -121,6 +124,13 @@ impl Bench {
         Ok(new)
     }
 
+    /// From now on, maps over these paths have a priority group for each, and initialise it before it is used.
+    pub fn use_alua(&mut self, paths: &[Path]) -> Outcome {
+        handler::attach(paths)?;
+        self.access = Access::Alua;
+        Ok(())
+    }
+
     /// A multipath map over `paths`, in the run's queue mode.
     pub fn multipath(&mut self, name: &str, paths: &[Path], no_path: NoPath) -> Outcome<MultipathMap> {
         let length = self.disk_length()?;
@@ -148,14 +158,14 @@ impl Bench {
         for module in ["dm-multipath", "dm-round-robin"] {
             modules::require(module)?;
         }
-        let table = multipath::table(length, no_path, self.queue_mode(), paths);
+        let table = multipath::table(length, no_path, self.queue_mode(), self.access, paths);
         let map = self.create(name, &table)?;
         if self.queue_mode() == QueueMode::Rq
             && let Some(reason) = blk_debugfs_missing(map.device())
         {
             return skip(reason);
         }
-        Ok(MultipathMap::new(map, no_path, self.queue_mode(), paths))
+        Ok(MultipathMap::new(map, no_path, self.queue_mode(), self.access, paths))
     }
 
     /// A linear map whose stretches of [`io::STRETCH`] blocks lie in turn on `left` and on `right`, so that I/O

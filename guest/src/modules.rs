@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Kernel modules: which of them the image has, as the host wrote it down when it made the image, and loading one
-//! without starting a program. Unloading and module aliases are `modprobe`'s business.
+//! without starting a program. Module aliases are `modprobe`'s business.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -63,6 +63,14 @@ pub fn require(name: &str) -> Outcome<Modules> {
         Some(reason) => skip(format!("no module {name}: {reason}")),
         None => Ok(modules),
     }
+}
+
+/// Unloads a module that nobody uses; the kernel refuses it otherwise (EAGAIN).
+pub fn remove(name: &str) -> io::Result<()> {
+    let name = CString::new(name)?;
+    // SAFETY: the string ends with NUL; the kernel copies it before the call returns.
+    let result = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn insert_file(path: &str, parameters: &str) -> io::Result<()> {

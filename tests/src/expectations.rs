@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = files!(
     "requests.toml"
     "file_system.toml"
     "error_path.toml"
+    "alua.toml"
     "core.toml"
     "race.toml"
 );

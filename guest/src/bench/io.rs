@@ -33,6 +33,8 @@ pub const STRETCH: u64 = 2;
 
 /// The target holds all of it, no path has any.
 pub const QUEUED: &str = "I/O is queued in the target";
+/// The map holds all of it, no path has any.
+pub const WAITS_FOR_ACTIVATION: &str = "I/O waits for a path to be activated";
 /// The core holds all of it, the target none.
 pub const PUSHED_BACK: &str = "I/O is pushed back to the core";
 /// The same as [`QUEUED`], after it had been pushed back.
@@ -213,6 +215,18 @@ impl Io {
     pub fn is_in_flight(&self) -> Outcome {
         self.settles(IN_FLIGHT, |seen| {
             seen.place == Whereabouts { in_paths: seen.count, ..Whereabouts::default() }
+        })
+    }
+
+    /// The map keeps all of it until a path is activated, none has returned. Of request-based maps, the target has asked for
+    /// one request to be given to it again; as long as it calls itself busy (`multipath_busy`), blk-mq keeps the others.
+    pub fn waits_for_an_activation(&self) -> Outcome {
+        self.settles(WAITS_FOR_ACTIVATION, |seen| {
+            let Whereabouts { in_target, on_the_way, in_paths, in_core } = seen.place;
+            !seen.suspended
+                && in_target > 0
+                && in_target + on_the_way == seen.count
+                && in_paths + in_core == 0
         })
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::condition::{Fault, QueueMode};
-use crate::dm::{Flush, Map, Multipath, NoPath, Sectors, Table, Target};
+use crate::dm::{Access, Flush, Map, Multipath, NoPath, Sectors, Table, Target};
 use crate::failure::{Failure, Outcome, ensure};
 use crate::paths::Path;
 use crate::report::happened;
@@ -19,24 +19,40 @@ pub const NO_VALID_PATH: &str = "the map has no valid path";
 /// The map still has the feature after a suspend and a resume.
 pub const STILL_QUEUES: &str = "queue_if_no_path is still set";
 
+/// The order to use another group is taken, or refused with EBUSY.
+pub const SWITCHES: &str = "a group switch is accepted, or refused because the map is suspended";
+
 /// A multipath map with the paths it was made over.
 #[derive(Debug, Clone)]
 pub struct MultipathMap {
     map: Map,
     no_path: NoPath,
     queue_mode: QueueMode,
+    access: Access,
     paths: Vec<Path>,
 }
 
 /// The table of a multipath map over `paths`.
-pub fn table(length: Sectors, no_path: NoPath, queue_mode: QueueMode, paths: &[Path]) -> Table {
+pub fn table(
+    length: Sectors,
+    no_path: NoPath,
+    queue_mode: QueueMode,
+    access: Access,
+    paths: &[Path],
+) -> Table {
     let paths = paths.iter().map(Path::device).collect();
-    Table::single(length, Target::Multipath(Multipath { no_path, queue_mode, paths }))
+    Table::single(length, Target::Multipath(Multipath { no_path, queue_mode, access, paths }))
 }
 
 impl MultipathMap {
-    pub(super) fn new(map: Map, no_path: NoPath, queue_mode: QueueMode, paths: &[Path]) -> Self {
-        Self { map, no_path, queue_mode, paths: paths.to_vec() }
+    pub(super) fn new(
+        map: Map,
+        no_path: NoPath,
+        queue_mode: QueueMode,
+        access: Access,
+        paths: &[Path],
+    ) -> Self {
+        Self { map, no_path, queue_mode, access, paths: paths.to_vec() }
     }
 
     /// The device.
@@ -81,6 +97,20 @@ impl MultipathMap {
     fn tell(&self, word: &str, paths: &[Path]) -> Outcome {
         let messages: Vec<String> = paths.iter().map(|path| format!("{word} {}", path.device())).collect();
         self.map.messages(&messages)
+    }
+
+    /// Uses another priority group from now on; the first is 1.
+    pub fn switch_group(&self, number: u32) -> Outcome {
+        self.map.messages(&[format!("switch_group {number}")])
+    }
+
+    /// The same, unless the map is suspended by now: then it refuses.
+    pub fn try_to_switch_group(&self, number: u32) -> Outcome {
+        let answer = self.map.try_message(&format!("switch_group {number}"))?;
+        let said = answer.stderr.trim();
+        happened("group switch", &[("accepted", &answer.succeeded), ("said", &said)]);
+        let refused = said.contains("Device or resource busy");
+        ensure(answer.succeeded || refused, SWITCHES, said)
     }
 
     /// Takes `queue_if_no_path` away: what is queued comes back with an error.
@@ -134,7 +164,7 @@ impl MultipathMap {
 
     /// Loads a table with the same features over `paths`.
     pub fn load(&self, paths: &[Path]) -> Outcome {
-        self.map.load(&table(self.map.length(), self.no_path, self.queue_mode, paths))
+        self.map.load(&table(self.map.length(), self.no_path, self.queue_mode, self.access, paths))
     }
 
     /// Resumes the suspended map.

@@ -12,7 +12,7 @@ use super::io::{COMES_BACK, STEP};
 use crate::dm::remove::remove;
 use crate::dm::{DmName, Flush, Map, Table};
 use crate::failure::Outcome;
-use crate::paths::{self, injection};
+use crate::paths::{self, handler, injection};
 use crate::rcu;
 use crate::report::happened;
 
@@ -61,6 +61,7 @@ impl Bench {
         // Paths that somebody else made are for the agent to find.
         if !self.paths.is_empty() {
             let transport = self.transport();
+            attempt(rcu::expedited(handler::remove));
             attempt(rcu::expedited(|| paths::keep_or_remove(transport)));
         }
         problems

@@ -15,7 +15,18 @@ pub enum NoPath {
     Fail,
 }
 
-/// A multipath target: one priority group, round-robin over its paths.
+/// Whether a path can be used as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// All can, at any time: one priority group.
+    #[default]
+    Symmetric,
+    /// They must be activated before: a priority group for each, and the hardware handler `alua`. A bio-based map takes no
+    /// handler from its table, and uses what is attached to the device (`parse_hw_handler`).
+    Alua,
+}
+
+/// A multipath target, round-robin over its paths.
 ///
 /// It always names its queue mode. A table without a path and without the word is taken as request based, and
 /// when it is loaded into a bio-based device the kernel accepts it and then kicks a requeue list that was
@@ -26,6 +37,8 @@ pub struct Multipath {
     pub no_path: NoPath,
     /// bio or request based.
     pub queue_mode: QueueMode,
+    /// Whether paths must be activated.
+    pub access: Access,
     /// The paths; none is a valid table.
     pub paths: Vec<DevNo>,
 }
@@ -165,16 +178,28 @@ impl fmt::Display for Multipath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = self.queue_mode;
         match self.no_path {
-            NoPath::Queue => write!(f, "3 queue_if_no_path queue_mode {mode} 0")?,
-            NoPath::Fail => write!(f, "2 queue_mode {mode} 0")?,
+            NoPath::Queue => write!(f, "3 queue_if_no_path queue_mode {mode}")?,
+            NoPath::Fail => write!(f, "2 queue_mode {mode}")?,
         }
+        f.write_str(match (self.access, mode) {
+            (Access::Alua, QueueMode::Rq) => " 1 alua",
+            _ => " 0",
+        })?;
         if self.paths.is_empty() {
             return f.write_str(" 0 0");
         }
-        // One group, which is the first to try; the selector has no argument of its own and one for each
-        // path: after how many I/Os round-robin changes to the next path.
-        write!(f, " 1 1 round-robin 0 {} 1", self.paths.len())?;
-        self.paths.iter().try_for_each(|path| write!(f, " {path} 1"))
+        let groups = match self.access {
+            Access::Symmetric => self.paths.chunks(self.paths.len()),
+            Access::Alua => self.paths.chunks(1),
+        };
+        // The first group is the first to try; the selector has no argument of its own and one for each path: after how
+        // many I/Os round-robin changes to the next path.
+        write!(f, " {} 1", groups.len())?;
+        for group in groups {
+            write!(f, " round-robin 0 {} 1", group.len())?;
+            group.iter().try_for_each(|path| write!(f, " {path} 1"))?;
+        }
+        Ok(())
     }
 }
 
@@ -210,9 +235,10 @@ impl Multipath {
             Some(word) => word.parse().map_err(|_| words.error("bio, rq or mq", Some(word)))?,
         };
         let no_path = if features.contains(&"queue_if_no_path") { NoPath::Queue } else { NoPath::Fail };
-        words.counted("the hardware handler")?;
+        let handler = words.counted("the hardware handler")?;
         let groups: u32 = words.value("the number of priority groups")?;
         words.value::<u32>("the next priority group")?;
+        let access = if groups > 1 || !handler.is_empty() { Access::Alua } else { Access::Symmetric };
         let mut paths = Vec::new();
         for _ in 0..groups {
             words.word("the path selector")?;
@@ -226,7 +252,7 @@ impl Multipath {
                 }
             }
         }
-        Ok(Self { no_path, queue_mode, paths })
+        Ok(Self { no_path, queue_mode, access, paths })
     }
 }
 
@@ -240,7 +266,8 @@ mod tests {
     const B: DevNo = DevNo { major: 8, minor: 16 };
 
     fn multipath(no_path: NoPath, queue_mode: QueueMode, paths: &[DevNo]) -> Table {
-        let target = Target::Multipath(Multipath { no_path, queue_mode, paths: paths.to_vec() });
+        let access = Access::Symmetric;
+        let target = Target::Multipath(Multipath { no_path, queue_mode, access, paths: paths.to_vec() });
         Table::single(Sectors(16384), target)
     }
 
@@ -261,6 +288,24 @@ mod tests {
         48 4048 linear 8:0 48
         ");
         insta::assert_snapshot!(table(&Table::error(Sectors(8))), @"0 8 error");
+    }
+
+    #[test]
+    fn each_path_that_must_be_activated_has_its_group() {
+        let of = |queue_mode| Multipath {
+            no_path: NoPath::Queue,
+            queue_mode,
+            access: Access::Alua,
+            paths: vec![A, B],
+        };
+        insta::assert_snapshot!(of(QueueMode::Rq),
+            @"3 queue_if_no_path queue_mode rq 1 alua 2 1 round-robin 0 1 1 8:0 1 round-robin 0 1 1 8:16 1");
+        insta::assert_snapshot!(of(QueueMode::Bio),
+            @"3 queue_if_no_path queue_mode bio 0 2 1 round-robin 0 1 1 8:0 1 round-robin 0 1 1 8:16 1");
+        for table in [of(QueueMode::Rq), of(QueueMode::Bio)] {
+            let table = Table::single(Sectors(8), Target::Multipath(table));
+            assert_eq!(Table::parse(&table.to_string()), Ok(table));
+        }
     }
 
     /// Lines as `dmsetup table` printed them on 6.12.117.

@@ -67,7 +67,12 @@ impl Fast {
 
     /// The table of that map; loaded again, it brings a failed path back.
     pub fn table(&self) -> Table {
-        let multipath = Multipath { no_path: NoPath::Queue, queue_mode: self.mode, paths: vec![self.device] };
+        let multipath = Multipath {
+            no_path: NoPath::Queue,
+            queue_mode: self.mode,
+            access: crate::dm::Access::Symmetric,
+            paths: vec![self.device],
+        };
         Table::single(self.length, Target::Multipath(multipath))
     }
 }

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod cut;
+pub mod group;
 pub mod initiator;
 pub mod target;
 
@@ -55,6 +56,7 @@ pub fn add(count: u32, pings: Pings) -> Outcome<Vec<Path>> {
 pub fn keep_or_remove() -> Outcome {
     if target::exists() {
         cut::restore()?;
+        group::reset()?;
     }
     let broken = initiator::sessions().into_iter().filter(|session| !is_whole(session));
     let renewable = |session: &Session| session.is_logged_in() && session.pings() == Pings::Never;
@@ -80,5 +82,5 @@ pub fn leftovers() -> Vec<String> {
     });
     let cut = Portal::all().filter(|portal| portal.is_cut());
     let cut = cut.map(|portal| format!("iSCSI portal {portal} that does not answer"));
-    broken.chain(cut).chain(target::others()).collect()
+    broken.chain(cut).chain(group::leftovers()).chain(target::others()).collect()
 }

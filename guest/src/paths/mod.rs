@@ -4,6 +4,7 @@
 //! [`scsi_debug`] makes them, or [`iscsi`]. A [`Path`] is what a case holds: one SCSI device with its disk. Faults that go
 //! through device-mapper (the message `fail_path`) are the map's business, see [`crate::bench`].
 
+pub mod handler;
 pub mod injection;
 pub mod iscsi;
 pub mod loop_device;
@@ -42,6 +43,18 @@ pub struct Hctl {
 impl fmt::Display for Hctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}:{}", self.host, self.channel, self.target, self.lun)
+    }
+}
+
+impl std::str::FromStr for Hctl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok(&[host, channel, target, lun]) => Ok(Self { host, channel, target, lun }),
+            _ => Err(format!("{text} is no SCSI address")),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The cases, one file a group. A file starts with its table; the functions below it are the proofs.
 
+pub mod alua;
 pub mod compat;
 pub mod core;
 pub mod error_path;
@@ -22,6 +23,7 @@ pub const GROUPS: &[&[Case]] = &[
     requests::CASES,
     file_system::CASES,
     error_path::CASES,
+    alua::CASES,
     core::CASES,
     race::CASES,
     selftest::CASES,

@@ -47,7 +47,7 @@ impl Cut {
 
     /// Cuts the sessions of `paths`; waits until the initiator knows, if it can know at once.
     pub fn strike(self, paths: &[Path]) -> Outcome {
-        let sessions: Vec<Session> = paths.iter().map(of).collect::<Outcome<_>>()?;
+        let sessions: Vec<Session> = paths.iter().map(session_of).collect::<Outcome<_>>()?;
         if self == Self::Replacement {
             for session in &sessions {
                 let file = format!("{}/recovery_tmo", session.folder());
@@ -71,7 +71,7 @@ impl Cut {
     /// The cause goes. After [`Self::Replacement`] the session comes back by itself, with the same disk; after the others it
     /// is ended and another one logs in, with a new one.
     pub fn mend(self, paths: &[Path]) -> Outcome<Vec<Path>> {
-        let sessions: Vec<Session> = paths.iter().map(of).collect::<Outcome<_>>()?;
+        let sessions: Vec<Session> = paths.iter().map(session_of).collect::<Outcome<_>>()?;
         let portals: Vec<Portal> = sessions.iter().map(|session| session.portal).collect();
         restore()?;
         if self == Self::Replacement {
@@ -91,7 +91,7 @@ pub fn restore() -> Outcome {
 }
 
 /// The session that a path goes over.
-fn of(path: &Path) -> Outcome<Session> {
+pub(super) fn session_of(path: &Path) -> Outcome<Session> {
     initiator::sessions()
         .into_iter()
         .find(|session| session.host == path.address().host)

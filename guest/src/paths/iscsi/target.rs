@@ -13,6 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::address;
+use super::group::PortGroup;
 use crate::failure::{GuestContext as _, Outcome};
 use crate::modules;
 use crate::paths::DISK_MIB;
@@ -30,7 +31,7 @@ pub const PORTALS: u8 = 4;
 /// Where the disk's bytes are: in a tmpfs, whose `fallocate` can punch holes, which UNMAP needs.
 const FILE: &str = "/run/dm-pushback-disk";
 
-const CORE: &str = "/sys/kernel/config/target/core/fileio_0/disk";
+pub(super) const CORE: &str = "/sys/kernel/config/target/core/fileio_0/disk";
 const FABRIC: &str = "/sys/kernel/config/target/iscsi";
 
 /// How the kernel writes `fileio` devices: through the page cache of the tmpfs. The disk then has a write cache.
@@ -60,6 +61,16 @@ impl Portal {
     /// What the address is called as an alias of the loopback device.
     fn alias(self) -> String {
         format!("lo:{}", self.0)
+    }
+
+    /// Tag of its target portal group, and number of its target port group.
+    pub(super) fn tag(self) -> u8 {
+        self.0
+    }
+
+    /// The disk as it is seen here.
+    pub(super) fn lun(self) -> PathBuf {
+        self.group().join("lun/lun_0")
     }
 
     fn group(self) -> PathBuf {
@@ -102,9 +113,9 @@ impl Portal {
         {
             write(&group.join("attrib").join(attribute), value)?;
         }
-        let lun = group.join("lun/lun_0");
-        fs::create_dir(&lun)?;
-        symlink(CORE, lun.join("disk"))?;
+        fs::create_dir(self.lun())?;
+        symlink(CORE, self.lun().join("disk"))?;
+        PortGroup::make(self)?;
         fs::create_dir(group.join(format!("np/{}:3260", self.address())))?;
         write(&group.join("enable"), "1")
     }
@@ -161,7 +172,7 @@ pub fn others() -> Vec<String> {
 }
 
 /// Writes an attribute; the error names it.
-fn write(file: &Path, value: &str) -> io::Result<()> {
+pub(super) fn write(file: &Path, value: &str) -> io::Result<()> {
     fs::write(file, value)
         .map_err(|error| io::Error::new(error.kind(), format!("{value} to {}: {error}", file.display())))
 }
