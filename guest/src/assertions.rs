@@ -24,6 +24,7 @@ pub const ALL: &[&str] = &[
     io::NOTHING_LEFT,
     multipath::NO_VALID_PATH,
     multipath::STILL_QUEUES,
+    multipath::IDLE_SELECTOR,
     test_map::HELD,
     test_map::REQUEUED,
     test_map::REISSUED_ONCE,

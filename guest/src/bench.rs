@@ -21,7 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::condition::{Condition, Fault, IoKind, QueueMode, Transport};
 use crate::dm::map::Creator;
-use crate::dm::{Access, DmName, Map, NoPath, Sectors, Table};
+use crate::dm::{Access, DmName, Map, Multipath, NoPath, Sectors, Selector, Table};
 use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
@@ -133,8 +133,19 @@ impl Bench {
 
     /// A multipath map over `paths`, in the run's queue mode.
     pub fn multipath(&mut self, name: &str, paths: &[Path], no_path: NoPath) -> Outcome<MultipathMap> {
+        self.multipath_by(Selector::RoundRobin, name, paths, no_path)
+    }
+
+    /// The same with a chosen path selector.
+    pub fn multipath_by(
+        &mut self,
+        selector: Selector,
+        name: &str,
+        paths: &[Path],
+        no_path: NoPath,
+    ) -> Outcome<MultipathMap> {
         let length = self.disk_length()?;
-        self.multipath_of(name, length, paths, no_path)
+        self.multipath_of(selector, name, length, paths, no_path)
     }
 
     /// The same over the whole disk and not only its part that holds the identified data.
@@ -145,27 +156,35 @@ impl Bench {
         no_path: NoPath,
     ) -> Outcome<MultipathMap> {
         let length = self.first_path()?.length();
-        self.multipath_of(name, length, paths, no_path)
+        self.multipath_of(Selector::RoundRobin, name, length, paths, no_path)
     }
 
     fn multipath_of(
         &mut self,
+        selector: Selector,
         name: &str,
         length: Sectors,
         paths: &[Path],
         no_path: NoPath,
     ) -> Outcome<MultipathMap> {
-        for module in ["dm-multipath", "dm-round-robin"] {
+        for module in ["dm-multipath", &format!("dm-{}", selector.name())] {
             modules::require(module)?;
         }
-        let table = multipath::table(length, no_path, self.queue_mode(), self.access, paths);
+        let kind = Multipath {
+            no_path,
+            queue_mode: self.queue_mode(),
+            access: self.access,
+            selector,
+            paths: Vec::new(),
+        };
+        let table = multipath::table(length, &kind, paths);
         let map = self.create(name, &table)?;
         if self.queue_mode() == QueueMode::Rq
             && let Some(reason) = blk_debugfs_missing(map.device())
         {
             return skip(reason);
         }
-        Ok(MultipathMap::new(map, no_path, self.queue_mode(), self.access, paths))
+        Ok(MultipathMap::new(map, kind, paths))
     }
 
     /// A linear map whose stretches of [`io::STRETCH`] blocks lie in turn on `left` and on `right`, so that I/O
@@ -185,6 +204,12 @@ impl Bench {
     /// Submits [`io::COUNT`] I/Os of the run's kind to a multipath map.
     pub fn submit(&mut self, map: &MultipathMap) -> Outcome<Io> {
         self.submit_with(Engine::IoUring, map, 0)
+    }
+
+    /// Submits one write of [`io::LARGE`] blocks.
+    pub fn submit_large(&mut self, map: &MultipathMap) -> Outcome<Io> {
+        let spec = Spec::new(IoKind::Write, 0, io::LARGE);
+        self.submit_to(Engine::IoUring, map.map(), &[spec], vec![Watched::of(map)])
     }
 
     /// Submits the first of them alone, and the others when it has told the map that no path is left: the transport

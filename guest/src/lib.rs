@@ -9,6 +9,7 @@ pub mod assertions;
 pub mod bench;
 pub mod case;
 pub mod condition;
+pub mod cpu;
 pub mod dm;
 pub mod evidence;
 pub mod failure;

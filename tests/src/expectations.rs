@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = files!(
     "file_system.toml"
     "error_path.toml"
     "alua.toml"
+    "fault.toml"
     "core.toml"
     "race.toml"
 );

@@ -59,13 +59,18 @@ impl Background {
 
     /// Waits until it has returned without an error: the assertion `name`.
     pub fn succeeds(self, name: &str) -> Outcome {
+        let what = self.what.clone();
+        self.returns(name)?.map_err(|error| Failure::assertion(name, format_args!("{what}: {error}")))
+    }
+
+    /// Waits until it has returned, with an error or without: the assertion `name`.
+    pub fn returns(self, name: &str) -> Outcome<io::Result<()>> {
         let limit = scaled(STEP);
         match self.result.recv_timeout(limit) {
-            Ok(Ok(())) => {
-                happened("call returned", &[("call", &self.what)]);
-                Ok(())
+            Ok(result) => {
+                happened("call returned", &[("call", &self.what), ("result", &format_args!("{result:?}"))]);
+                Ok(result)
             }
-            Ok(Err(error)) => Err(Failure::assertion(name, format_args!("{}: {error}", self.what))),
             Err(_) => {
                 let (state, limit) = (self.state(), limit.as_secs_f64());
                 Err(Failure::assertion(

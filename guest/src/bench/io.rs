@@ -28,6 +28,8 @@ pub const COUNT: u32 = 32;
 pub const FLUSHES: u32 = 8;
 /// How many I/Os that span two maps.
 pub const SPANNING: u32 = 16;
+/// Length in blocks of a large I/O: 128 KiB.
+pub const LARGE: u32 = 32;
 /// Length in blocks of the stretches that a spanning map lays on its two sides in turn.
 pub const STRETCH: u64 = 2;
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A multipath map as a case sees it: its paths fail and return, its table is exchanged.
 
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use crate::condition::{Fault, QueueMode};
-use crate::dm::{Access, Flush, Map, Multipath, NoPath, Sectors, Table, Target};
-use crate::failure::{Failure, Outcome, ensure};
-use crate::paths::Path;
+use crate::dm::{Flush, Map, Multipath, NoPath, Sectors, Table, Target};
+use crate::failure::{Failure, GuestContext as _, Outcome, ensure};
+use crate::paths::{Path, queue_setting};
 use crate::report::happened;
 use crate::wait::wait_for;
 
@@ -16,43 +17,35 @@ use super::io::STEP;
 
 /// The map knows that all of its paths failed.
 pub const NO_VALID_PATH: &str = "the map has no valid path";
+/// The path selector knows of no I/O.
+pub const IDLE_SELECTOR: &str = "the path selector has no I/O in flight";
 /// The map still has the feature after a suspend and a resume.
 pub const STILL_QUEUES: &str = "queue_if_no_path is still set";
 
 /// The order to use another group is taken, or refused with EBUSY.
 pub const SWITCHES: &str = "a group switch is accepted, or refused because the map is suspended";
+nix::ioctl_read_bad!(
+    /// `SG_GET_VERSION_NUM` of include/scsi/sg.h: a SCSI disk answers it without a command.
+    sg_get_version_num, 0x2282, nix::libc::c_int);
 
 /// A multipath map with the paths it was made over.
 #[derive(Debug, Clone)]
 pub struct MultipathMap {
     map: Map,
-    no_path: NoPath,
-    queue_mode: QueueMode,
-    access: Access,
+    /// Its target, but for the paths.
+    kind: Multipath,
     paths: Vec<Path>,
 }
 
-/// The table of a multipath map over `paths`.
-pub fn table(
-    length: Sectors,
-    no_path: NoPath,
-    queue_mode: QueueMode,
-    access: Access,
-    paths: &[Path],
-) -> Table {
+/// The table of a multipath map of one kind over `paths`.
+pub fn table(length: Sectors, kind: &Multipath, paths: &[Path]) -> Table {
     let paths = paths.iter().map(Path::device).collect();
-    Table::single(length, Target::Multipath(Multipath { no_path, queue_mode, access, paths }))
+    Table::single(length, Target::Multipath(Multipath { paths, ..kind.clone() }))
 }
 
 impl MultipathMap {
-    pub(super) fn new(
-        map: Map,
-        no_path: NoPath,
-        queue_mode: QueueMode,
-        access: Access,
-        paths: &[Path],
-    ) -> Self {
-        Self { map, no_path, queue_mode, access, paths: paths.to_vec() }
+    pub(super) fn new(map: Map, kind: Multipath, paths: &[Path]) -> Self {
+        Self { map, kind, paths: paths.to_vec() }
     }
 
     /// The device.
@@ -62,7 +55,7 @@ impl MultipathMap {
 
     /// Its queue mode.
     pub fn queue_mode(&self) -> QueueMode {
-        self.queue_mode
+        self.kind.queue_mode
     }
 
     /// The paths it was made over.
@@ -150,11 +143,37 @@ impl MultipathMap {
         ensure(table.0.iter().all(|segment| queues(&segment.target)), STILL_QUEUES, &table)
     }
 
-    /// Starts to change a setting of the map's queue, `/sys/block/dm-N/queue/SETTING`.
+    /// A setting of the map's queue, `/sys/block/dm-N/queue/SETTING`.
+    pub fn setting(&self, setting: &str) -> Outcome<String> {
+        let text = std::fs::read_to_string(queue_setting(self.map.device(), setting));
+        text.map(|text| text.trim_end().to_owned()).guest(format_args!("read {setting} of a map"))
+    }
+
+    /// Starts an ioctl that the map passes on to one of its paths.
+    pub fn start_ioctl(&self) -> Outcome<Background> {
+        let device = std::fs::File::open(self.map.node()).guest("open a map")?;
+        Background::start("SG_GET_VERSION_NUM", move || {
+            let mut version = 0;
+            // SAFETY: the kernel writes one `int` to `version`, which outlives the call.
+            unsafe { sg_get_version_num(device.as_raw_fd(), &raw mut version) }?;
+            Ok(())
+        })
+    }
+
+    /// Starts to change a setting of the map's queue.
     pub fn start_setting(&self, setting: &str, value: &str) -> Outcome<Background> {
-        let file = format!("/sys/dev/block/{}/queue/{setting}", self.map.device());
+        let file = queue_setting(self.map.device(), setting);
         let value = value.to_owned();
         Background::start(format!("{setting} = {value}"), move || std::fs::write(file, value))
+    }
+
+    /// Waits until the path selector has no I/O in flight on any path, as `dmsetup status` shows it.
+    pub fn has_an_idle_selector(&self) -> Outcome {
+        wait_for(STEP, IDLE_SELECTOR, || {
+            let status = self.map.multipath_status()?;
+            let idle = status.paths().all(|path| path.selector.iter().all(|value| value == "0"));
+            Ok(if idle { Ok(()) } else { Err(format!("{status:?}")) })
+        })
     }
 
     /// Suspends the map.
@@ -164,7 +183,7 @@ impl MultipathMap {
 
     /// Loads a table with the same features over `paths`.
     pub fn load(&self, paths: &[Path]) -> Outcome {
-        self.map.load(&table(self.map.length(), self.no_path, self.queue_mode, self.access, paths))
+        self.map.load(&table(self.map.length(), &self.kind, paths))
     }
 
     /// Resumes the suspended map.

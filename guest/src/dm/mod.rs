@@ -21,7 +21,7 @@ pub use interrupted::Suspender;
 pub use map::{Flush, Map};
 pub use name::{DevNo, DmName, Sectors};
 pub use status::{MultipathStatus, PathState};
-pub use table::{Access, Multipath, NoPath, Segment, Table, Target};
+pub use table::{Access, Multipath, NoPath, Segment, Selector, Table, Target};
 
 /// A line of `dmsetup` that could not be understood: says which word was wanted and what stood there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -34,6 +34,8 @@ pub struct PathStatus {
     pub state: PathState,
     /// How often it failed since the table was loaded.
     pub failures: u32,
+    /// What the path selector says about it: queue-length, how many I/Os are in flight.
+    pub selector: Vec<String>,
 }
 
 /// One priority group.
@@ -105,10 +107,9 @@ impl Group {
                 other => return Err(words.error("a path's state A or F", Some(other))),
             };
             let failures = words.value("a path's failures")?;
-            for _ in 0..values {
-                words.word("a path's value")?;
-            }
-            Ok(PathStatus { device, state, failures })
+            let value = |_| words.word("a path's value").map(str::to_owned);
+            let selector = (0..values).map(value).collect::<Result<_, _>>()?;
+            Ok(PathStatus { device, state, failures, selector })
         };
         Ok(Self { state, paths: (0..count).map(|_| path(words)).collect::<Result<_, _>>()? })
     }
@@ -151,12 +152,13 @@ mod tests {
 
     /// Two groups; the selector service-time adds two values to each path (`dm-ps-service-time.c`, `st_status`).
     #[test]
-    fn values_of_other_selectors_are_passed_over() {
+    fn values_of_selectors_are_kept() {
         let line = "0 8 multipath 2 0 1 1 alua 2 1 A 0 1 2 8:0 A 0 0 1 D 0 1 2 8:16 F 3 0 1";
         let status = MultipathStatus::parse(line).unwrap();
         assert_eq!(status.groups.len(), 2);
         assert_eq!(status.groups[1].state, GroupState::Disabled);
         assert_eq!(status.valid_paths(), 1);
+        assert_eq!(status.groups[1].paths[0].selector, ["0", "1"]);
     }
 
     #[test]

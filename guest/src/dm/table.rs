@@ -26,7 +26,28 @@ pub enum Access {
     Alua,
 }
 
-/// A multipath target, round-robin over its paths.
+/// How a multipath map chooses a path for an I/O; both take one argument for each path, after how many I/Os they
+/// choose anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Selector {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest I/Os in flight, which `dmsetup status` shows.
+    QueueLength,
+}
+
+impl Selector {
+    /// Its name in a table; the module's name is `dm-` and this.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::QueueLength => "queue-length",
+        }
+    }
+}
+
+/// A multipath target.
 ///
 /// It always names its queue mode. A table without a path and without the word is taken as request based, and
 /// when it is loaded into a bio-based device the kernel accepts it and then kicks a requeue list that was
@@ -39,6 +60,8 @@ pub struct Multipath {
     pub queue_mode: QueueMode,
     /// Whether paths must be activated.
     pub access: Access,
+    /// Who chooses a path.
+    pub selector: Selector,
     /// The paths; none is a valid table.
     pub paths: Vec<DevNo>,
 }
@@ -192,11 +215,10 @@ impl fmt::Display for Multipath {
             Access::Symmetric => self.paths.chunks(self.paths.len()),
             Access::Alua => self.paths.chunks(1),
         };
-        // The first group is the first to try; the selector has no argument of its own and one for each path: after how
-        // many I/Os round-robin changes to the next path.
+        // The first group is the first to try; the selector has no argument of its own and one for each path.
         write!(f, " {} 1", groups.len())?;
         for group in groups {
-            write!(f, " round-robin 0 {} 1", group.len())?;
+            write!(f, " {} 0 {} 1", self.selector.name(), group.len())?;
             group.iter().try_for_each(|path| write!(f, " {path} 1"))?;
         }
         Ok(())
@@ -239,9 +261,13 @@ impl Multipath {
         let groups: u32 = words.value("the number of priority groups")?;
         words.value::<u32>("the next priority group")?;
         let access = if groups > 1 || !handler.is_empty() { Access::Alua } else { Access::Symmetric };
-        let mut paths = Vec::new();
+        let (mut paths, mut selector) = (Vec::new(), Selector::default());
         for _ in 0..groups {
-            words.word("the path selector")?;
+            selector = match words.word("the path selector")? {
+                "round-robin" => Selector::RoundRobin,
+                "queue-length" => Selector::QueueLength,
+                other => return Err(words.error("round-robin or queue-length", Some(other))),
+            };
             words.counted("the path selector's arguments")?;
             let count: u32 = words.value("the number of paths")?;
             let arguments: u32 = words.value("the number of a path's arguments")?;
@@ -252,7 +278,7 @@ impl Multipath {
                 }
             }
         }
-        Ok(Self { no_path, queue_mode, access, paths })
+        Ok(Self { no_path, queue_mode, access, selector, paths })
     }
 }
 
@@ -266,8 +292,9 @@ mod tests {
     const B: DevNo = DevNo { major: 8, minor: 16 };
 
     fn multipath(no_path: NoPath, queue_mode: QueueMode, paths: &[DevNo]) -> Table {
-        let access = Access::Symmetric;
-        let target = Target::Multipath(Multipath { no_path, queue_mode, access, paths: paths.to_vec() });
+        let (access, selector) = (Access::Symmetric, Selector::RoundRobin);
+        let paths = paths.to_vec();
+        let target = Target::Multipath(Multipath { no_path, queue_mode, access, selector, paths });
         Table::single(Sectors(16384), target)
     }
 
@@ -296,6 +323,7 @@ mod tests {
             no_path: NoPath::Queue,
             queue_mode,
             access: Access::Alua,
+            selector: Selector::RoundRobin,
             paths: vec![A, B],
         };
         insta::assert_snapshot!(of(QueueMode::Rq),

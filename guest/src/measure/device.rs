@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::bench::Bench;
 use crate::condition::QueueMode;
-use crate::dm::{DevNo, Map, Multipath, NoPath, Sectors, Table, Target};
+use crate::dm::{Access, DevNo, Map, Multipath, NoPath, Sectors, Selector, Table, Target};
 use crate::failure::{GuestContext as _, Outcome};
 use crate::modules;
 use crate::wait::wait_for;
@@ -70,7 +70,8 @@ impl Fast {
         let multipath = Multipath {
             no_path: NoPath::Queue,
             queue_mode: self.mode,
-            access: crate::dm::Access::Symmetric,
+            access: Access::Symmetric,
+            selector: Selector::RoundRobin,
             paths: vec![self.device],
         };
         Table::single(self.length, Target::Multipath(multipath))

@@ -9,7 +9,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{Path, scsi_debug};
+use super::{Path, queue_setting, scsi_debug};
 use crate::failure::{GuestContext as _, Outcome};
 use crate::report::happened;
 use crate::wait::wait_for;
@@ -124,7 +124,7 @@ fn set_timers(path: &Path, retries: u32, timeout: Duration) -> Outcome {
     let address = path.address();
     for (file, value) in [
         (format!("/sys/class/scsi_disk/{address}/max_retries"), u128::from(retries)),
-        (format!("/sys/dev/block/{}/queue/io_timeout", path.device()), timeout.as_millis().max(1)),
+        (queue_setting(path.device(), "io_timeout"), timeout.as_millis().max(1)),
     ] {
         fs::write(&file, value.to_string()).guest(format_args!("write {value} to {file}"))?;
     }

@@ -175,6 +175,17 @@ impl Path {
         scan(address)
     }
 
+    /// A setting of the disk's queue, `/sys/block/DISK/queue/SETTING`.
+    pub fn setting(&self, setting: &str) -> Outcome<String> {
+        read(&queue_setting(self.device, setting)).guest(format_args!("read {setting} of {self}"))
+    }
+
+    /// Changes it.
+    pub fn set_setting(&self, setting: &str, value: &str) -> Outcome {
+        fs::write(queue_setting(self.device, setting), value)
+            .guest(format_args!("set {setting} of {self} to {value}"))
+    }
+
     fn folder(&self) -> String {
         folder(self.address)
     }
@@ -214,6 +225,11 @@ fn scan(address: Hctl) -> Outcome<Path> {
 fn finish_probe(address: Hctl) {
     // Whether it helped is seen by looking for the disk.
     let _already_bound = fs::write("/sys/bus/scsi/drivers/sd/bind", address.to_string());
+}
+
+/// The file of a setting of a block device's queue.
+pub fn queue_setting(device: DevNo, setting: &str) -> String {
+    format!("/sys/dev/block/{device}/queue/{setting}")
 }
 
 fn read(file: &str) -> Result<String, String> {

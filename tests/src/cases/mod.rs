@@ -5,6 +5,7 @@ pub mod alua;
 pub mod compat;
 pub mod core;
 pub mod error_path;
+pub mod fault;
 pub mod file_system;
 pub mod in_flight;
 pub mod measurement;
@@ -24,6 +25,7 @@ pub const GROUPS: &[&[Case]] = &[
     file_system::CASES,
     error_path::CASES,
     alua::CASES,
+    fault::CASES,
     core::CASES,
     race::CASES,
     selftest::CASES,
