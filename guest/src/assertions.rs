@@ -23,6 +23,7 @@ pub const ALL: &[&str] = &[
     io::EIO_ONLY,
     io::NOTHING_LEFT,
     multipath::NO_VALID_PATH,
+    multipath::WAITS_FOR_GROUP,
     multipath::STILL_QUEUES,
     multipath::IDLE_SELECTOR,
     test_map::HELD,

@@ -104,7 +104,7 @@ axis! {
         /// The iSCSI portal's address is removed: packets are lost until the initiator misses the answer to a ping. Another
         /// log-in brings a new disk.
         AddressRemoved = "address_removed",
-        /// The iSCSI session is cut and stays so longer than replacement_timeout, for which the SCSI layer holds its I/O. The
+        /// The iSCSI session is cut and stays so longer than `replacement_timeout`, for which the SCSI layer holds its I/O. The
         /// session comes back with its disk.
         ReplacementTimeout = "replacement_timeout",
     }

@@ -220,15 +220,13 @@ impl Io {
         })
     }
 
-    /// The map keeps all of it until a path is activated, none has returned. Of request-based maps, the target has asked for
-    /// one request to be given to it again; as long as it calls itself busy (`multipath_busy`), blk-mq keeps the others.
+    /// The map has all of it and no path has any, none has returned: what a map does that waits for a group
+    /// ([`MultipathMap::waits_for_a_group`]). Of a request-based map, the target has given back one request; as long as it
+    /// calls itself busy (`multipath_busy`), blk-mq keeps all of them.
     pub fn waits_for_an_activation(&self) -> Outcome {
         self.settles(WAITS_FOR_ACTIVATION, |seen| {
             let Whereabouts { in_target, on_the_way, in_paths, in_core } = seen.place;
-            !seen.suspended
-                && in_target > 0
-                && in_target + on_the_way == seen.count
-                && in_paths + in_core == 0
+            !seen.suspended && in_target + on_the_way == seen.count && in_paths + in_core == 0
         })
     }
 

@@ -22,6 +22,8 @@ pub const IDLE_SELECTOR: &str = "the path selector has no I/O in flight";
 /// The map still has the feature after a suspend and a resume.
 pub const STILL_QUEUES: &str = "queue_if_no_path is still set";
 
+/// The map keeps I/O although it has valid paths.
+pub const WAITS_FOR_GROUP: &str = "the map waits for a group of paths to be activated";
 /// The order to use another group is taken, or refused with EBUSY.
 pub const SWITCHES: &str = "a group switch is accepted, or refused because the map is suspended";
 nix::ioctl_read_bad!(
@@ -132,6 +134,14 @@ impl MultipathMap {
         wait_for(STEP, NO_VALID_PATH, || {
             let status = self.map.multipath_status()?;
             Ok(if status.valid_paths() == 0 { Ok(()) } else { Err(format!("{status:?}")) })
+        })
+    }
+
+    /// Waits until `dmsetup status` says that the map keeps I/O until a group of paths is initialised (`pg_init`).
+    pub fn waits_for_a_group(&self) -> Outcome {
+        wait_for(STEP, WAITS_FOR_GROUP, || {
+            let status = self.map.multipath_status()?;
+            Ok(if status.waits_for_group { Ok(()) } else { Err(format!("{status:?}")) })
         })
     }
 

@@ -39,7 +39,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const QUIET: [(&str, &str); 3] = [("every_nth", "0"), ("opts", "0x0"), ("delay", "0")];
 
 impl Injection {
-    /// Bits of `opts`, `SDEBUG_OPT_*` of drivers/scsi/scsi_debug.c. Its `SDEBUG_OPT_CMD_ABORT` is not used: in 6.1, a command
+    /// Bits of `opts`, `SDEBUG_OPT_*` of `drivers/scsi/scsi_debug.c`. Its `SDEBUG_OPT_CMD_ABORT` is not used: in 6.1, a command
     /// with it can complete before its abort begins, and then succeeds (`schedule_resp`).
     const fn opts(self) -> &'static str {
         match self {

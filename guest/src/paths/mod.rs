@@ -275,3 +275,17 @@ pub fn leftovers() -> Vec<String> {
 pub fn kept_processes() -> Vec<i32> {
     iscsi::initiator::daemon().into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_they_are_shown() {
+        let address = Hctl { host: 2, channel: 0, target: 1, lun: 30 };
+        assert_eq!(address.to_string().parse(), Ok(address));
+        for other in ["", "1:2:3", "1:2:3:4:5", "1:2:3:x"] {
+            assert!(other.parse::<Hctl>().is_err(), "{other}");
+        }
+    }
+}

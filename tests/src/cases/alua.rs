@@ -95,6 +95,7 @@ fn was_activated(group: PortGroup) -> Outcome {
 fn io_that_waits_for_a_group_outlives_a_suspend(bench: &mut Bench) -> Outcome {
     let (map, group) = with_a_slow_group(bench, 1)?;
     let io = bench.submit(&map)?;
+    map.waits_for_a_group()?;
     io.waits_for_an_activation()?;
 
     let mut suspend = Suspender::start(map.map(), Noflush, Signal::Eintr)?;
@@ -112,7 +113,7 @@ fn ends_with_the_activation(map: &MultipathMap, io: &Io, suspend: &mut Suspender
 }
 
 /// Both paths answer, and refuse I/O: one group is in standby, one unavailable, and neither can be activated. The map takes them
-/// for failed and queues. A noflush suspend pushes the I/O back; a group comes back, the same paths are loaded, and pg_init finds
+/// for failed and queues. A noflush suspend pushes the I/O back; a group comes back, the same paths are loaded, and `pg_init` finds
 /// out before the I/O goes on.
 fn io_without_an_active_group_is_pushed_back(bench: &mut Bench) -> Outcome {
     let paths: Vec<Path> = bench.paths(2)?;
@@ -144,6 +145,7 @@ fn a_group_switch_during_a_suspend_loses_nothing(bench: &mut Bench) -> Outcome {
     bench.submit(&map)?.succeeds()?;
     map.switch_group(2)?;
     let io = bench.submit(&map)?;
+    map.waits_for_a_group()?;
     io.waits_for_an_activation()?;
 
     let mut suspend = Suspender::start(map.map(), Noflush, Signal::Eintr)?;

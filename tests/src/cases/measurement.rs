@@ -33,6 +33,21 @@ const SECTOR: usize = 512;
 /// The group.
 pub const CASES: &[Case] = &[
     Case {
+        name: "measurement::first_paths_over_iscsi",
+        claim: "the benchmark",
+        summary: "two paths over iSCSI, and what a case leaves of them; run alone in a VM, the target and the initiator too",
+        tag: Tag::Measurement,
+        needs: &[],
+        conditions: || vec![Condition { transport: Some(Transport::Iscsi), ..Condition::default() }],
+        left_out: &[guest::case::LeftOut {
+            what: "scsi_debug",
+            reason: "selftest::set_up_and_clean_up has it",
+        }],
+        allow: &[],
+        deadline_seconds: 30,
+        run: |bench| bench.paths(2).map(drop),
+    },
+    Case {
         name: "measurement::pushback_at_scale",
         claim: "the benchmark",
         summary: "time and memory of 1 to 100,000 bios pushed back and re-issued",

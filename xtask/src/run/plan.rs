@@ -14,7 +14,7 @@ pub struct Selection {
     /// Regular expressions over `case[conditions]`; a full name, or a part of one, may be given as it is printed
     #[arg(value_name = "FILTER")]
     pub filters: Vec<String>,
-    /// Only these ways of making paths: `scsi_debug`, iscsi (repeatable; default all)
+    /// Only these ways of making paths: `scsi_debug`, `iscsi` (repeatable; default all)
     #[arg(long, value_name = "TRANSPORT")]
     pub transport: Vec<Transport>,
     /// Only these queue modes of dm-multipath: bio, rq (repeatable; default all)

@@ -49,6 +49,8 @@ enum Section {
     Boot,
     /// One case outside its own body: set-up, verdict, post-conditions, clean-up
     Case,
+    /// The first paths over iSCSI of a VM, from nothing to two disks: target, initiator, log-in
+    Iscsi,
     /// The whole catalogue on a kernel that is built
     Catalogue,
     /// A warm `test` to its first case
@@ -88,9 +90,12 @@ const BOOTS: usize = 7;
 const CASES: u32 = 20;
 const WARM_STARTS: usize = 3;
 const EDITS: usize = 3;
+const LOG_INS: u32 = 5;
 
 /// The case that does nothing but set up and clean up.
 const EMPTY: &str = "selftest::set_up_and_clean_up";
+/// The case that does nothing but get paths over iSCSI.
+const LOG_IN: &str = "measurement::first_paths_over_iscsi";
 /// The case whose verdict ends a warm start and an edit.
 const FIRST: &str = "compat::io_succeeds_with_paths[scsi_debug,bio,write]";
 
@@ -113,6 +118,9 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     }
     if wanted(Section::Case) {
         figures.push(bench.empty_case()?);
+    }
+    if wanted(Section::Iscsi) {
+        figures.push(bench.iscsi()?);
     }
     if wanted(Section::Catalogue) {
         figures.push(bench.catalogue()?);
@@ -181,10 +189,7 @@ impl Bench<'_> {
     }
 
     fn empty_case(&self) -> anyhow::Result<Figure> {
-        let selection = Selection { filters: vec![EMPTY.to_owned()], ..Selection::default() };
-        let plan = selection.select(::tests::catalogue(), Scope::Selftest)?;
-        let done = self.job(&plan, CASES, 1)?;
-        let mut seconds: Vec<f64> = done.results.cases.iter().map(|case| case.seconds).collect();
+        let mut seconds = self.seconds_of(EMPTY, Scope::Selftest, CASES, false)?;
         seconds.remove(0); // the first of a VM loads scsi_debug
         #[expect(clippy::cast_precision_loss, reason = "a count of 19")]
         let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
@@ -195,18 +200,38 @@ impl Bench<'_> {
         Ok(figure)
     }
 
+    /// Each in a VM of its own.
+    fn iscsi(&self) -> anyhow::Result<Figure> {
+        let seconds = self.seconds_of(LOG_IN, Scope::Measurement, LOG_INS, true)?;
+        Ok(figure("the first paths over iSCSI", "s", seconds, 2.0))
+    }
+
+    /// How long one case takes, again and again.
+    fn seconds_of(&self, case: &str, scope: Scope, repeat: u32, isolate: bool) -> anyhow::Result<Vec<f64>> {
+        let selection = Selection { filters: vec![case.to_owned()], ..Selection::default() };
+        let plan = selection.select(::tests::catalogue(), scope)?;
+        let done = self.job(&plan, repeat, 1, isolate)?;
+        Ok(done.results.cases.iter().map(|case| case.seconds).collect())
+    }
+
     fn catalogue(&self) -> anyhow::Result<Figure> {
         let (_, host) = self.prepared.facts();
-        let done = self.job(&test::default_plan()?, 1, jobs(None, &self.prepared.spec, &host)?)?;
+        let done = self.job(&test::default_plan()?, 1, jobs(None, &self.prepared.spec, &host)?, false)?;
         Ok(figure("the whole catalogue", "s", vec![done.results.summary.seconds], 60.0))
     }
 
-    fn job(&self, plan: &[crate::run::plan::Planned], repeat: u32, jobs: usize) -> anyhow::Result<Done> {
+    fn job(
+        &self,
+        plan: &[crate::run::plan::Planned],
+        repeat: u32,
+        jobs: usize,
+        isolate: bool,
+    ) -> anyhow::Result<Done> {
         let job = Job {
             prepared: self.prepared,
             items: schedule::items(plan, repeat),
             jobs,
-            isolate: false,
+            isolate,
             strict: false,
             options: self.options.common.choice.options(),
         };

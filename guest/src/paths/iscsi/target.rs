@@ -113,6 +113,8 @@ impl Portal {
         {
             write(&group.join("attrib").join(attribute), value)?;
         }
+        // How long a lost session is kept; iscsid.conf says why so long.
+        write(&group.join("param/DefaultTime2Retain"), "3600")?;
         fs::create_dir(self.lun())?;
         symlink(CORE, self.lun().join("disk"))?;
         PortGroup::make(self)?;
