@@ -25,7 +25,7 @@ fn busy_ticks() -> Outcome<u32> {
         .ok_or_else(|| Failure::guest(format_args!("/proc/stat begins with {:?}", text.lines().next())))
 }
 
-/// All of the first line but `idle` and `iowait` (proc_stat(5)); the guest's own guests are in `user` already.
+/// All of the first line but `idle` and `iowait`, see `proc_stat(5)`; the guest's own guests are in `user` already.
 fn parse(text: &str) -> Option<u32> {
     let words = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
     let ticks: Vec<u32> = words.take(8).map(|word| word.parse().ok()).collect::<Option<_>>()?;

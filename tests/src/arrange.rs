@@ -109,8 +109,8 @@ enum Place {
 }
 
 /// How long SCSI commands stay in a device before they fail, before scaling: longer than what a case does before it is
-/// seen waiting for them, 30 to 50 ms when nothing else runs.
-const STAY: Duration = Duration::from_millis(100);
+/// seen waiting for them, 40 to 120 ms on a busy machine.
+const STAY: Duration = Duration::from_millis(200);
 
 /// As [`in_flight`], for I/O that the run's fault makes fail. What scsi_debug injects is decided when a command comes, and a session
 /// that is lost keeps its I/O for a while: then the commands are in the SCSI device. Other faults strike later, below a path that holds the I/O. Without a fault it

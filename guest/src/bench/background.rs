@@ -66,19 +66,15 @@ impl Background {
     /// Waits until it has returned, with an error or without: the assertion `name`.
     pub fn returns(self, name: &str) -> Outcome<io::Result<()>> {
         let limit = scaled(STEP);
-        match self.result.recv_timeout(limit) {
-            Ok(result) => {
-                happened("call returned", &[("call", &self.what), ("result", &format_args!("{result:?}"))]);
-                Ok(result)
-            }
-            Err(_) => {
-                let (state, limit) = (self.state(), limit.as_secs_f64());
-                Err(Failure::assertion(
-                    name,
-                    format_args!("{} did not return within {limit:.1} s, its state is {state:?}", self.what),
-                ))
-            }
-        }
+        let Ok(result) = self.result.recv_timeout(limit) else {
+            let (state, limit) = (self.state(), limit.as_secs_f64());
+            return Err(Failure::assertion(
+                name,
+                format_args!("{} did not return within {limit:.1} s, its state is {state:?}", self.what),
+            ));
+        };
+        happened("call returned", &[("call", &self.what), ("result", &format_args!("{result:?}"))]);
+        Ok(result)
     }
 
     fn state(&self) -> Option<char> {

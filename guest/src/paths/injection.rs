@@ -61,7 +61,7 @@ impl Injection {
     /// From now on every host of the driver does this; `paths` are those whose timers are shortened. A command that comes
     /// to a device stays in it for at least `stay` before it fails.
     ///
-    /// A time-out takes 1.024 s more than that, because the block layer looks for expired commands no earlier
+    /// A time-out takes up to 1.024 s more than that: so late may the block layer look for expired commands
     /// (`blk_round_jiffies`, HZ 1000).
     pub fn start(self, paths: &[Path], stay: Duration) -> Outcome {
         let timeout = match self {
