@@ -20,7 +20,7 @@ use crate::kernel::{self, Variant};
 use crate::progress::Progress;
 use crate::report::counts::Counts;
 use crate::report::terminal;
-use crate::run::plan::{Planned, Scope, Selection};
+use crate::run::plan::Planned;
 use crate::run::prepare::{Boot, Choice, Common, jobs, prepare};
 use crate::run::schedule;
 use crate::verbs::prove::{self, Machine};
@@ -100,7 +100,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
             proof(&kernel(NEWER, None), &scsi_debug, &progress)
         });
         tally.stage(&format!("catalogue on {NEWER}, pushback, iscsi"), || {
-            catalogue(&pushback(NEWER), &plan(&iscsi)?, &progress)
+            catalogue(&pushback(NEWER), &test::default_plan_over(&iscsi)?, &progress)
         });
     }
     tally.stage(&format!("selftest on {NEWER}"), || selftest::counted(&kernel(NEWER, None), &progress));
@@ -108,7 +108,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let mut virtme = kernel(NEWER, None);
     virtme.choice.boot = Boot::Virtme;
     tally.stage(&format!("catalogue on {NEWER}, pushback, virtme-ng"), || {
-        let all = plan(&[])?;
+        let all = test::default_plan()?;
         catalogue(&virtme, &if options.full { all } else { one_of_each(all) }, &progress)
     });
     tally.stage(&format!("selftest on {NEWER}, virtme-ng"), || selftest::counted(&virtme, &progress));
@@ -116,7 +116,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         tally.stage(&format!("proof on {OLDER}"), || proof(&kernel(OLDER, None), &[], &progress));
     } else {
         tally.stage(&format!("catalogue on {OLDER}, pushback"), || {
-            catalogue(&pushback(OLDER), &plan(&[])?, &progress)
+            catalogue(&pushback(OLDER), &test::default_plan()?, &progress)
         });
     }
     tally.stage(&format!("selftest on {OLDER}"), || selftest::counted(&kernel(OLDER, None), &progress));
@@ -175,16 +175,11 @@ fn proof(common: &Common, transports: &[Transport], progress: &Progress) -> anyh
         out: common.out.clone(),
         yes: common.yes,
     };
-    let proven = prove::prove(&plan(transports)?, &machine, None, progress).context("make the proof")?;
+    let proven = prove::prove(&test::default_plan_over(transports)?, &machine, None, progress)
+        .context("make the proof")?;
     print!("{}", proven.told());
     let counts = proven.proof.counts();
     proven.code().map(|_| counts)
-}
-
-/// The default catalogue on these transports; on all, if none is named.
-fn plan(transports: &[Transport]) -> anyhow::Result<Vec<Planned>> {
-    let selection = Selection { transport: transports.to_vec(), ..Selection::default() };
-    selection.select(::tests::catalogue(), Scope::Kernel)
 }
 
 /// The first condition of every case in every transport.

@@ -3,6 +3,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use guest::case::full_name;
+use guest::condition::Transport;
 
 use crate::cache::Cache;
 use crate::event::{Event, Kind, Source};
@@ -100,7 +101,13 @@ fn planned(options: &Options, rerun: Option<&Rerun>) -> anyhow::Result<Vec<Plann
 
 /// What runs without filters.
 pub fn default_plan() -> anyhow::Result<Vec<Planned>> {
-    Selection::default().select(tests::catalogue(), Scope::Kernel)
+    default_plan_over(&[])
+}
+
+/// The same on these transports; on all, if none is named.
+pub fn default_plan_over(transports: &[Transport]) -> anyhow::Result<Vec<Planned>> {
+    let selection = Selection { transport: transports.to_vec(), ..Selection::default() };
+    selection.select(tests::catalogue(), Scope::Kernel)
 }
 
 /// One run: items on VMs, into a run folder.
