@@ -102,10 +102,8 @@ impl<'a> Call<'a> {
     }
 
     fn spawn(&self, stdin: Stdio) -> Outcome<Child> {
-        Command::new(self.program)
+        clean(self.program)
             .args(self.args)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
             .env("DM_DISABLE_UDEV", "1")
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -113,6 +111,13 @@ impl<'a> Call<'a> {
             .spawn()
             .guest(format_args!("start {}", self.program))
     }
+}
+
+/// A program that gets nothing of the agent's environment but the `PATH` on which it is found: what the caller adds.
+pub(crate) fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
 }
 
 /// A call that was started and waits for its standard input.

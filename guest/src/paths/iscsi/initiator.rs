@@ -6,13 +6,13 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path as File, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 
 use super::target::{IQN, Portal};
-use crate::dm::tool::Call;
+use crate::dm::tool::{Call, clean};
 use crate::failure::{GuestContext as _, Outcome, skip};
 use crate::modules;
 use crate::paths::{Hctl, Path, read};
@@ -154,10 +154,8 @@ pub fn start() -> Outcome {
     let log = fs::File::create(LOG).guest("make a log for iscsid")?;
     let errors = log.try_clone().guest("make a log for iscsid")?;
     // A group of its own: it outlives the case that started it.
-    let child = Command::new("iscsid")
+    let child = clean(TOOLS[0])
         .arg("-f")
-        .env_clear()
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)
@@ -236,9 +234,9 @@ fn said() -> String {
 }
 
 fn require_tools() -> Outcome {
+    let path = std::env::var_os("PATH").unwrap_or_default();
     for tool in TOOLS {
-        let found = ["/usr/sbin", "/sbin", "/usr/bin"].iter().any(|dir| File::new(dir).join(tool).exists());
-        if !found {
+        if !std::env::split_paths(&path).any(|dir| dir.join(tool).exists()) {
             return skip(format!(
                 "no {tool} in the guest (hint: `cargo xtask doctor` tells which package has it)"
             ));
