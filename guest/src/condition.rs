@@ -109,6 +109,7 @@ axis! {
         ReplacementTimeout = "replacement_timeout",
     }
 }
+
 impl Fault {
     /// The faults that paths of this kind can have, in the order in which cases run.
     pub const fn of(transport: Transport) -> &'static [Self] {

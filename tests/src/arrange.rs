@@ -112,9 +112,9 @@ enum Place {
 /// seen waiting for them, 40 to 120 ms on a busy machine.
 const STAY: Duration = Duration::from_millis(200);
 
-/// As [`in_flight`], for I/O that the run's fault makes fail. What scsi_debug injects is decided when a command comes, and a session
-/// that is lost keeps its I/O for a while: then the commands are in the SCSI device. Other faults strike later, below a path that holds the I/O. Without a fault it
-/// is the path that fails it.
+/// As [`in_flight`], for I/O that the run's fault makes fail. What scsi_debug injects is decided when a command comes, and a
+/// session that is lost keeps its I/O for a while: then the commands are in the SCSI device. Other faults strike later, below
+/// a path that holds the I/O. Without a fault it is the path that fails it.
 pub fn doomed_in_flight(bench: &mut Bench, no_path: NoPath) -> Outcome<Doomed> {
     match bench.condition().fault {
         Some(fault) if fault.holds_io() => {

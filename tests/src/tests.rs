@@ -53,6 +53,19 @@ fn every_case_is_complete() {
     }
 }
 
+/// `module::function` in a reason is a case that somebody will look for.
+#[test]
+fn reasons_name_cases_that_exist() {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    for case in catalogue() {
+        for word in case.left_out.iter().flat_map(|out| out.reason.split(|c| !of_a_name(c))) {
+            let name = word.trim_end_matches(':');
+            let known = !name.contains("::") || catalogue().iter().any(|other| other.name == name);
+            assert!(known, "{}: there is no case {name}", case.name);
+        }
+    }
+}
+
 /// The names are stable: filters, reports and bisect scripts rely on them.
 #[test]
 fn the_default_run_is_known() {

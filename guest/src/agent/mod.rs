@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Process 1 of an image, and the one that virtme-ng's process 1 starts: boots the guest, serves the host's requests one at a time, runs each case in a process of its
-//! own and looks at what it left behind. It has one thread, so that `fork(2)` without `exec` is sound.
+//! Process 1 of an image, and the one that virtme-ng's process 1 starts: boots the guest, serves the host's requests one
+//! at a time, runs each case in a process of its own and looks at what it left behind. It has one thread, so that `fork(2)` without `exec` is sound.
 
 mod boot;
 mod capture;

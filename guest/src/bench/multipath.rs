@@ -21,11 +21,11 @@ pub const NO_VALID_PATH: &str = "the map has no valid path";
 pub const IDLE_SELECTOR: &str = "the path selector has no I/O in flight";
 /// The map still has the feature after a suspend and a resume.
 pub const STILL_QUEUES: &str = "queue_if_no_path is still set";
-
 /// The map keeps I/O although it has valid paths.
 pub const WAITS_FOR_GROUP: &str = "the map waits for a group of paths to be activated";
 /// The order to use another group is taken, or refused with EBUSY.
 pub const SWITCHES: &str = "a group switch is accepted, or refused because the map is suspended";
+
 nix::ioctl_read_bad!(
     /// `SG_GET_VERSION_NUM` of include/scsi/sg.h: a SCSI disk answers it without a command.
     sg_get_version_num, 0x2282, nix::libc::c_int);

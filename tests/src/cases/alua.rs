@@ -24,10 +24,6 @@ const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD", "SCSI_DH", 
 
 const SCSI_DEBUG: LeftOut =
     LeftOut { what: "scsi_debug", reason: "its port groups have one state, and nothing can be activated" };
-const IMPLICIT: LeftOut = LeftOut {
-    what: "implicit",
-    reason: "its one ioctl goes on to the resume: there is no suspended map to look at",
-};
 
 /// How long a group takes to be activated, before scaling: longer than what a case does meanwhile, some 50 ms.
 const ACTIVATION: Duration = Duration::from_millis(400);
@@ -45,7 +41,7 @@ const fn case(
         tag: Tag::Fault,
         needs: NEEDS,
         conditions: || Matrix::of_maps_over(&[Transport::Iscsi]).build(),
-        left_out: &[SCSI_DEBUG, IMPLICIT],
+        left_out: &[SCSI_DEBUG, super::IMPLICIT],
         allow: &[],
         deadline_seconds: 30,
         run,

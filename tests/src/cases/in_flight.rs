@@ -13,14 +13,9 @@ use guest::prelude::*;
 use crate::arrange::{Doomed, doomed_in_flight};
 use crate::matrix::Matrix;
 
-const IMPLICIT: LeftOut = LeftOut {
-    what: "implicit",
-    reason: "its one ioctl goes on to the resume: there is no suspended map to look at",
-};
-
 const NO_FAILURE: LeftOut = LeftOut {
     what: "message, host_busy",
-    reason: "neither makes I/O fail that is in flight: fault::io_in_flight_outlives_the_paths",
+    reason: "neither makes I/O fail that is in flight: fault::io_in_flight_outlives_its_path and fault::io_outlives_a_busy_host",
 };
 
 /// Once a path that fails its I/O by itself; and every fault of the transport that makes I/O in flight fail.
@@ -38,7 +33,7 @@ pub const CASES: &[Case] = &[
         tag: Tag::Normal,
         needs: super::HELD,
         conditions: with_every_fault,
-        left_out: &[IMPLICIT, NO_FAILURE],
+        left_out: &[super::IMPLICIT, NO_FAILURE],
         allow: &[],
         deadline_seconds: 30,
         run: io_failing_during_the_wait_is_pushed_back,
@@ -50,7 +45,7 @@ pub const CASES: &[Case] = &[
         tag: Tag::Normal,
         needs: super::HELD,
         conditions: || Matrix::of_maps().build(),
-        left_out: &[IMPLICIT],
+        left_out: &[super::IMPLICIT],
         allow: &[],
         deadline_seconds: 30,
         run: io_failing_without_queueing_is_pushed_back,
@@ -62,7 +57,7 @@ pub const CASES: &[Case] = &[
         tag: Tag::Compat,
         needs: super::HELD,
         conditions: with_every_fault,
-        left_out: &[IMPLICIT, NO_FAILURE],
+        left_out: &[super::IMPLICIT, NO_FAILURE],
         allow: &[],
         deadline_seconds: 30,
         run: io_failing_during_flush_suspend_fails,

@@ -37,6 +37,12 @@ pub const GROUPS: &[&[Case]] = &[
 /// What every case about a kernel needs of its configuration, beside what its transport needs.
 const NEEDS: &[&str] = &["BLK_DEV_DM", "DM_MULTIPATH", "BLK_DEV_SD"];
 
+/// Of cases that look at the suspended map.
+const IMPLICIT: LeftOut = LeftOut {
+    what: "implicit",
+    reason: "one ioctl suspends, exchanges the table and resumes: there is no suspended map to look at",
+};
+
 /// Of cases about the core alone.
 const ANY_TRANSPORT: LeftOut = LeftOut {
     what: "iscsi",

@@ -21,10 +21,7 @@ pub const CASES: &[Case] = &[
             let explicit = || Matrix::of_maps().suspends(&[SuspendForm::Explicit]);
             explicit().faults(&[Fault::Message]).ios(IoKind::ALL).build()
         },
-        left_out: &[LeftOut {
-            what: "implicit",
-            reason: "one ioctl suspends, exchanges the table and resumes: there is no suspended map to look at",
-        }],
+        left_out: &[super::IMPLICIT],
         allow: &[],
         deadline_seconds: 30,
         run: queued_io_leaves_the_target_without_returning,
