@@ -68,6 +68,25 @@ pub fn put(
     Ok(())
 }
 
+/// For each group of the manifest whether an image can have it here, in words. Fetches nothing.
+pub fn told(groups: &[Group], cache: &Cache) -> Vec<String> {
+    let host = Utf8PathBuf::from(HOST);
+    let state = |group: &Group| {
+        let place = cache.path("packages").join(&group.package);
+        let Err(lack) = find(group, std::slice::from_ref(&host)) else {
+            return "installed".to_owned();
+        };
+        if find(group, &[host.clone(), place.clone()]).is_ok() {
+            return format!("unpacked in {place}, not installed");
+        }
+        if find_program("apt-get").is_some() && find_program("dpkg-deb").is_some() {
+            return "fetched and unpacked in the cache with the next image, not installed".to_owned();
+        }
+        format!("MISSING: {lack:#}; {} (hint: install it, its daemon need not be enabled)", group.without)
+    };
+    groups.iter().map(|group| format!("{} for the guest: {}", group.package, state(group))).collect()
+}
+
 fn mode(path: &Utf8Path) -> anyhow::Result<u32> {
     use std::os::unix::fs::PermissionsExt as _;
     Ok(fs_err::metadata(path)?.permissions().mode() & 0o777)

@@ -62,6 +62,12 @@ pub struct Image {
 /// Free space that is asked for before an image is written: four times of what one takes with the tools of Debian 12.
 const SPACE: u64 = 64 << 20;
 
+/// What of the manifest's groups an image can have on this host, a line each.
+pub fn groups(cache: &Cache) -> anyhow::Result<Vec<String>> {
+    let manifest = Manifest::parse(manifest::BASE).context("read images/base.toml")?;
+    Ok(group::told(&manifest.groups, cache))
+}
+
 /// What an image will be made of, and its identity.
 struct Plan {
     tree: Tree,

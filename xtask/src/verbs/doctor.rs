@@ -13,6 +13,7 @@ use crate::host::{
     Elevation, apt, confirm, cpus, find_program, install, is_interactive, manager_of, memory_mib,
     needs_refresh, virtme,
 };
+use crate::image;
 use crate::progress::Progress;
 
 /// Free space that a first run takes: source package 0.15 GB, unpacked source 1.8 GB, build 0.3 GB a variant
@@ -53,6 +54,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let cache = Cache::open();
     if let Ok(cache) = &cache {
         println!("{}", host.virtme(cache, options.fix, &progress));
+        println!("{}", guest_groups(cache));
     }
     println!("{}", host.bases());
     let cache_is_good = resources(&cache, &progress);
@@ -178,6 +180,15 @@ impl Host {
         });
         format!("packaged bases: {}", known.join(", "))
     }
+}
+
+/// What goes into the guest as a whole or not at all. Never installed by `--fix`: it would start daemons here.
+fn guest_groups(cache: &Cache) -> String {
+    let told = image::groups(cache);
+    told.map_or_else(
+        |error| format!("groups of the guest image: unknown ({error:#})"),
+        |lines| lines.join("\n"),
+    )
 }
 
 /// Accelerator, disk, memory and CPUs, one line each. Says whether the cache can be used.
