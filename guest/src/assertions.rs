@@ -4,7 +4,7 @@
 //!
 //! A new assertion is a constant beside the step that makes it, and a line in [`ALL`].
 
-use crate::bench::{file_system, io, multipath, test_map};
+use crate::bench::{daemon, file_system, io, multipath, test_map};
 use crate::dm::interrupted;
 use crate::io::{DATA_IS_RIGHT, READS_ARE_RIGHT};
 
@@ -37,6 +37,11 @@ pub const ALL: &[&str] = &[
     interrupted::HANDLED,
     interrupted::INTERRUPTED,
     interrupted::RESTARTED,
+    daemon::MADE,
+    daemon::RECOVERED,
+    daemon::IMPLICIT,
+    daemon::SEQUENCE,
+    crate::daemon::OBEYS,
     file_system::UNMOUNTS,
     file_system::CONTENT,
     file_system::MODE,

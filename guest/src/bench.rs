@@ -6,6 +6,7 @@
 //! I/O is); the names of the assertions are constants there.
 
 pub mod background;
+pub mod daemon;
 pub mod fault;
 pub mod file_system;
 pub mod holdable;
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::condition::{Condition, Fault, IoKind, QueueMode, Transport};
+use crate::daemon::Multipathd;
 use crate::dm::map::Creator;
 use crate::dm::{Access, DmName, Map, Multipath, NoPath, Sectors, Selector, Table};
 use crate::evidence::blk_debugfs_missing;
@@ -51,6 +53,8 @@ pub struct Bench {
     batches: Vec<Rc<Batch>>,
     /// Of the multipath maps.
     access: Access,
+    /// The one that made the map, if it was not the case itself.
+    daemon: Option<Multipathd>,
     /// Started while the paths are made, used by the first map.
     creator: Option<Creator>,
     taken_down: bool,
@@ -70,6 +74,7 @@ impl Bench {
             mounts: Vec::new(),
             batches: Vec::new(),
             access: Access::Symmetric,
+            daemon: None,
             creator: None,
             taken_down: false,
         }

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod case;
 pub mod condition;
 pub mod cpu;
+pub mod daemon;
 pub mod dm;
 pub mod evidence;
 pub mod failure;

@@ -31,6 +31,7 @@ const FILES: &[(&str, &str)] = files!(
     "in_flight.toml"
     "requests.toml"
     "file_system.toml"
+    "daemon.toml"
     "error_path.toml"
     "alua.toml"
     "fault.toml"

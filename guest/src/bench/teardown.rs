@@ -34,6 +34,7 @@ impl Bench {
         };
         // First, for all else does I/O.
         attempt(injection::stop(&self.paths));
+        attempt(self.stop_daemon());
         let pending = self.batches.iter().any(|batch| !batch.tally().all_completed());
         for map in &self.test_maps {
             attempt(map.let_go(pending));
@@ -53,6 +54,7 @@ impl Bench {
             attempt(batch.wait_all_completed(STEP, COMES_BACK).map(drop));
         }
         self.ledger = None;
+        attempt(self.clean_up_daemon());
         attempt(remove_all(&self.maps));
         for device in self.loops.drain(..) {
             attempt(rcu::expedited(|| device.clear()));

@@ -101,6 +101,16 @@ impl Map {
         Ok(Self { name, device, length: table.length() })
     }
 
+    /// A device that somebody else has created.
+    pub fn existing(name: DmName) -> Outcome<Self> {
+        let device = number_of(&name)?;
+        let file = format!("/sys/dev/block/{device}/size");
+        let size = fs::read_to_string(&file).guest(format_args!("read {file}"))?;
+        let length = size.trim_end().parse().guest("understand the size of a device")?;
+        happened("map found", &[("map", &name), ("device", &device)]);
+        Ok(Self { name, device, length })
+    }
+
     /// Its name.
     pub fn name(&self) -> &DmName {
         &self.name

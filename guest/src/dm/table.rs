@@ -26,8 +26,8 @@ pub enum Access {
     Alua,
 }
 
-/// How a multipath map chooses a path for an I/O; both take one argument for each path, after how many I/Os they
-/// choose anew.
+/// How a multipath map chooses a path for an I/O; all take one argument for each path, after how many I/Os they
+/// choose anew (service-time prints a second one, the path's relative throughput).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Selector {
     /// One after the other.
@@ -35,6 +35,8 @@ pub enum Selector {
     RoundRobin,
     /// The one with the fewest I/Os in flight, which `dmsetup status` shows.
     QueueLength,
+    /// The one that is expected to be the soonest to complete it: what multipathd chooses.
+    ServiceTime,
 }
 
 impl Selector {
@@ -43,6 +45,7 @@ impl Selector {
         match self {
             Self::RoundRobin => "round-robin",
             Self::QueueLength => "queue-length",
+            Self::ServiceTime => "service-time",
         }
     }
 }
@@ -266,7 +269,8 @@ impl Multipath {
             selector = match words.word("the path selector")? {
                 "round-robin" => Selector::RoundRobin,
                 "queue-length" => Selector::QueueLength,
-                other => return Err(words.error("round-robin or queue-length", Some(other))),
+                "service-time" => Selector::ServiceTime,
+                other => return Err(words.error("a known path selector", Some(other))),
             };
             words.counted("the path selector's arguments")?;
             let count: u32 = words.value("the number of paths")?;

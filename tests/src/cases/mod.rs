@@ -4,6 +4,7 @@
 pub mod alua;
 pub mod compat;
 pub mod core;
+pub mod daemon;
 pub mod error_path;
 pub mod fault;
 pub mod file_system;
@@ -25,6 +26,7 @@ pub const GROUPS: &[&[Case]] = &[
     in_flight::CASES,
     fault::CASES,
     alua::CASES,
+    daemon::CASES,
     requests::CASES,
     file_system::CASES,
     error_path::CASES,
