@@ -29,6 +29,13 @@ impl Matrix {
             .times(transports, |condition, transport| Condition { transport: Some(transport), ..condition })
     }
 
+    /// Those in one queue mode.
+    #[must_use]
+    pub fn in_mode(mut self, mode: QueueMode) -> Self {
+        self.0.retain(|condition| condition.queue_mode == Some(mode));
+        self
+    }
+
     /// Times the forms of a suspend.
     #[must_use]
     pub fn suspends(self, forms: &[SuspendForm]) -> Self {

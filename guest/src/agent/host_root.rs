@@ -22,6 +22,9 @@ use crate::message::STAGE;
 /// udevd's own names for itself and for those that work for it.
 const UDEV: [&str; 4] = ["systemd-udevd", "(udev-worker)", "udevd", "udev-worker"];
 
+/// Where it keeps what it knows.
+const UDEV_STATE: &str = "/run/udev";
+
 /// udevd ends when its workers have: milliseconds, unless one hangs.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,9 @@ const LINKER_CACHE: &str = "/etc/ld.so.cache";
 
 /// The links to the tools, in memory: nothing of the stage's 9p mount is cached, and each start of a program looks here.
 const TOOLS: &str = "/run/dm-pushback-bin";
+
+/// Where the host's programs are.
+const PROGRAMS: &str = "/usr";
 
 /// Whether that is so here: the agent is not process 1.
 pub fn is_it() -> bool {
@@ -56,6 +62,7 @@ pub fn settle() -> io::Result<()> {
             .map_err(|errno| io::Error::other(format!("mount tmpfs on {place}: {errno}")))?;
     }
     copy(&Path::new(STAGE).join("root"), Path::new("/"))?;
+    add_programs()?;
     fs::create_dir_all(TOOLS)?;
     copy(&Path::new(STAGE).join("bin"), Path::new(TOOLS))?;
     if let Some(bytes) = linker_cache {
@@ -71,6 +78,18 @@ pub fn settle() -> io::Result<()> {
     fs::write("/proc/sys/kernel/modprobe", format!("{STAGE}/modprobe"))
 }
 
+/// Puts what an image has and the host lacks (multipathd, from a package that is not installed) among the host's programs.
+/// An overlay without an upper layer can't be written to (Documentation/filesystems/overlayfs.rst).
+fn add_programs() -> io::Result<()> {
+    let added = format!("{STAGE}/host{PROGRAMS}");
+    if !Path::new(&added).exists() {
+        return Ok(());
+    }
+    let layers = format!("lowerdir={added}:{PROGRAMS}");
+    mount(Some("overlay"), PROGRAMS, Some("overlay"), MsFlags::MS_RDONLY, Some(layers.as_str()))
+        .map_err(|errno| io::Error::other(format!("mount an overlay on {PROGRAMS}: {errno}")))
+}
+
 /// virtme-ng starts the host's udevd. Its rules open every dm device that changes: blkid reads from one that queues and
 /// sleeps uninterruptibly, and a device that is open can't be removed. The image has no udevd either.
 fn stop_udevd() -> io::Result<()> {
@@ -81,7 +100,11 @@ fn stop_udevd() -> io::Result<()> {
             .filter(|task| !task.kernel && task.state != 'Z' && UDEV.contains(&task.comm.as_str()))
             .collect();
         if left.is_empty() {
-            return Ok(());
+            // Its socket and its database: whoever looks for an udevd shall find none.
+            return fs::remove_dir_all(UDEV_STATE).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            });
         }
         let signal = if start.elapsed() < ENDS_WITHIN { Signal::SIGTERM } else { Signal::SIGKILL };
         if start.elapsed() > 2 * ENDS_WITHIN {

@@ -82,8 +82,12 @@ impl Bench {
     /// The daemons end. Whoever of them waits for I/O is waited for in [`Self::clean_up_daemon`].
     pub(super) fn stop_daemon(&mut self) -> Outcome {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
+        let map = self.maps.last().map_or_else(String::new, |map| map.name().to_string());
+        let before = daemon.ioctls(&map)?.len();
         let stopped = daemon.stop();
         daemon.let_udevd_go();
+        let last = daemon.ioctls(&map)?.split_off(before);
+        happened("multipathd ended", &[("map", &map), ("ioctls", &told(&last))]);
         stopped
     }
 

@@ -34,7 +34,8 @@ pub const CASES: &[Case] = &[
         tag: Tag::Daemon,
         needs: super::NEEDS,
         conditions: || {
-            Matrix::of_maps_over(&[Transport::ScsiDebug]).faults(&[Fault::Offline, Fault::Delete]).build()
+            let deleted = over_scsi_debug().in_mode(QueueMode::Rq).faults(&[Fault::Delete]);
+            over_scsi_debug().faults(&[Fault::Offline]).and(deleted).build()
         },
         left_out: &[
             FORMS,
@@ -42,6 +43,10 @@ pub const CASES: &[Case] = &[
             LeftOut {
                 what: "message",
                 reason: "the daemon's checker finds such a path up and reinstates it",
+            },
+            LeftOut {
+                what: "bio with delete",
+                reason: "the daemon takes a path out by the same reload as it puts one in, which offline has in both modes",
             },
         ],
         allow: &[],
@@ -54,8 +59,15 @@ pub const CASES: &[Case] = &[
         summary: "`multipathd suspend map` pushes I/O back, `resume map` queues it again, its checker reinstates paths",
         tag: Tag::Daemon,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
-        left_out: &[FORMS, ISCSI],
+        conditions: || over_scsi_debug().in_mode(QueueMode::Rq).build(),
+        left_out: &[
+            FORMS,
+            ISCSI,
+            LeftOut {
+                what: "bio",
+                reason: "the daemon asks for the same, and noflush::queued_io_leaves_the_target_without_returning has both modes",
+            },
+        ],
         allow: &[],
         deadline_seconds: 40,
         run: its_suspend_pushes_back,
@@ -66,13 +78,21 @@ pub const CASES: &[Case] = &[
         summary: "`multipath -f` leaves queued I/O alone; once that has failed as told, it removes the map",
         tag: Tag::Daemon,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
-        left_out: &[FORMS, ISCSI],
+        conditions: || over_scsi_debug().in_mode(QueueMode::Bio).build(),
+        left_out: &[
+            FORMS,
+            ISCSI,
+            LeftOut { what: "rq", reason: "nothing is suspended, and the daemon asks for the same" },
+        ],
         allow: &[],
         deadline_seconds: 40,
         run: its_removal_keeps_queued_io,
     },
 ];
+
+fn over_scsi_debug() -> Matrix {
+    Matrix::of_maps_over(&[Transport::ScsiDebug])
+}
 
 /// I/O that waits in the target of a map that multipathd made.
 struct Queued {

@@ -65,9 +65,7 @@ pub const CASES: &[Case] = &[
 
 /// Maps that have requests.
 fn request_based() -> Vec<Condition> {
-    let mut all = Matrix::of_maps().build();
-    all.retain(|condition| condition.queue_mode == Some(QueueMode::Rq));
-    all
+    Matrix::of_maps().in_mode(QueueMode::Rq).build()
 }
 
 /// Q1 (seed, normal path 3): while requests are pushed back, somebody changes the scheduler and the number of requests of

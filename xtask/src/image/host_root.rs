@@ -10,6 +10,7 @@
 //! modprobe           for the kernel, which knows no environment: modprobe with these modules
 //! early/             first on process 1's PATH: what virtme-ng shall not start, see `SKIPPED`
 //! root/              what the manifest puts below /etc, /var, /run and /tmp
+//! host/usr/          what an image has below /usr and this host does not: packages that are unpacked in the cache
 //! ```
 //! It is kept inside of the image's folder, under the same identity.
 
@@ -27,7 +28,7 @@ use crate::image::digest::Digests;
 use crate::progress::Progress;
 
 /// Its folder inside of the image's; the number is that of this layout.
-const FOLDER: &str = "virtme-1";
+const FOLDER: &str = "virtme-2";
 
 /// Programs that virtme-ng's process 1 starts if they are on its PATH, and that the guest does without: over 9p under TCG
 /// systemd-tmpfiles takes 2 s, and a coldplug by `udevadm trigger` and `settle` 5 s.
@@ -82,9 +83,12 @@ fn fill(folder: &Utf8Path, parts: &Parts, plan: &Plan, binary: &Utf8Path) -> any
     for name in SKIPPED {
         fs_err::os::unix::fs::symlink("/bin/true", folder.join("early").join(name))?;
     }
-    for (path, entry) in plan.tree.iter().filter(|(path, _)| WRITABLE.iter().any(|top| path.starts_with(top)))
-    {
-        put(&folder.join("root").join(path), entry)?;
+    for (path, entry) in plan.tree.iter() {
+        if WRITABLE.iter().any(|top| path.starts_with(top)) {
+            put(&folder.join("root").join(path), entry)?;
+        } else if only_in_the_image(path, Utf8Path::new("/")) {
+            put(&folder.join("host").join(path), entry)?;
+        }
     }
     let mut modules = plan.selection.guest.clone();
     for file in modules.files.values_mut().flatten() {
@@ -92,6 +96,11 @@ fn fill(folder: &Utf8Path, parts: &Parts, plan: &Plan, binary: &Utf8Path) -> any
     }
     let list = folder.join("root").join(guest::modules::PATH.trim_start_matches('/'));
     Ok(fs_err::write(list, serde_json::to_vec_pretty(&modules).context("write the list of modules")?)?)
+}
+
+/// Whether a path of the image is below /usr and nothing stands there on the host. Modules have a folder of their own.
+fn only_in_the_image(path: &Utf8Path, host: &Utf8Path) -> bool {
+    path.starts_with("usr") && !path.starts_with("usr/lib/modules") && !host.join(path).exists()
 }
 
 /// One entry of the tree as a file.
@@ -115,4 +124,22 @@ fn put(place: &Utf8Path, entry: &Entry) -> anyhow::Result<()> {
 fn write(place: &Utf8Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     fs_err::write(place, bytes)?;
     Ok(fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_lacks_below_usr_is_staged() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Utf8Path::from_path(dir.path()).unwrap();
+        fs_err::create_dir_all(host.join("usr/sbin")).unwrap();
+        fs_err::write(host.join("usr/sbin/dmsetup"), "").unwrap();
+        let staged = |path: &str| only_in_the_image(Utf8Path::new(path), host);
+        assert!(staged("usr/sbin/multipathd"));
+        assert!(!staged("usr/sbin/dmsetup"), "the host's own is taken");
+        assert!(!staged("usr/lib/modules/6.12.0/modules.dep"));
+        assert!(!staged("etc/multipath.conf"), "that is in root/");
+    }
 }
