@@ -12,35 +12,43 @@ use guest::case::Allowed;
 use guest::dm::NoPath;
 use guest::failure::GuestContext as _;
 use guest::modules;
-use guest::paths::scsi_debug;
+use guest::paths::iscsi::cut::Cut;
+use guest::paths::iscsi::group::{Access, PortGroup};
+use guest::paths::iscsi::initiator::Pings;
+use guest::paths::{iscsi, scsi_debug};
 use guest::prelude::*;
 use nix::mount::{MsFlags, mount};
 
-/// What the host must make of each: the name of the outcome, and a piece of its message.
-pub const EXPECTED: &[(&str, &str, &str)] = &[
-    ("selftest::fail_an_assertion", "Fail", "two and two are five: they are four"),
-    ("selftest::set_up_and_clean_up", "Pass", ""),
-    ("selftest::skip", "Skipped", "on purpose"),
-    ("selftest::panic_the_kernel", "KernelSplat", "sysrq triggered crash"),
-    ("selftest::warn", "KernelSplat", "WARNING"),
-    ("selftest::lockdep_report", "KernelSplat", "possible circular locking dependency"),
-    ("selftest::oops", "KernelSplat", "NULL pointer dereference"),
-    ("selftest::use_after_free", "KernelSplat", "KASAN: slab-use-after-free"),
-    ("selftest::data_race", "KernelSplat", "KCSAN: data-race"),
-    ("selftest::run_out_of_memory", "KernelSplat", "oom-killer"),
-    ("selftest::hang_in_d_state", "Timeout", "case clock"),
-    ("selftest::spin_with_interrupts_off", "Timeout", "clock"),
-    ("selftest::restart_the_machine", "VmLost", "QEMU"),
-    ("selftest::exit_without_a_verdict", "Infra", "without a verdict"),
-    ("selftest::allowed_warn", "Pass", ""),
-    ("selftest::panic_in_the_case", "Infra", "panicked"),
-    ("selftest::half_a_frame", "Infra", "frame cut short"),
-    ("selftest::verdict_twice", "Infra", "2 verdicts"),
-    ("selftest::leave_a_suspended_map", "Fail", "nothing is left behind"),
-    ("selftest::leave_a_scsi_host", "Fail", "nothing is left behind"),
-    ("selftest::leave_a_process", "Fail", "nothing is left behind"),
-    ("selftest::fill_the_console", "Fail", "the console is quiet"),
-    ("selftest::write_to_the_host", "Pass", ""),
+/// What the host must make of each: the name of the outcome, and pieces of its message.
+pub const EXPECTED: &[(&str, &str, &[&str])] = &[
+    ("selftest::fail_an_assertion", "Fail", &["two and two are five: they are four"]),
+    ("selftest::set_up_and_clean_up", "Pass", &[]),
+    ("selftest::skip", "Skipped", &["on purpose"]),
+    ("selftest::panic_the_kernel", "KernelSplat", &["sysrq triggered crash"]),
+    ("selftest::warn", "KernelSplat", &["WARNING"]),
+    ("selftest::lockdep_report", "KernelSplat", &["possible circular locking dependency"]),
+    ("selftest::oops", "KernelSplat", &["NULL pointer dereference"]),
+    ("selftest::use_after_free", "KernelSplat", &["KASAN: slab-use-after-free"]),
+    ("selftest::data_race", "KernelSplat", &["KCSAN: data-race"]),
+    ("selftest::run_out_of_memory", "KernelSplat", &["oom-killer"]),
+    ("selftest::hang_in_d_state", "Timeout", &["case clock"]),
+    ("selftest::spin_with_interrupts_off", "Timeout", &["clock"]),
+    ("selftest::restart_the_machine", "VmLost", &["QEMU"]),
+    ("selftest::exit_without_a_verdict", "Infra", &["without a verdict"]),
+    ("selftest::allowed_warn", "Pass", &[]),
+    ("selftest::panic_in_the_case", "Infra", &["panicked"]),
+    ("selftest::half_a_frame", "Infra", &["frame cut short"]),
+    ("selftest::verdict_twice", "Infra", &["2 verdicts"]),
+    ("selftest::leave_a_suspended_map", "Fail", &["nothing is left behind"]),
+    ("selftest::leave_a_scsi_host", "Fail", &["nothing is left behind"]),
+    ("selftest::leave_a_process", "Fail", &["nothing is left behind"]),
+    (
+        "selftest::leave_iscsi_broken",
+        "Fail",
+        &["without a running disk", "that does not answer", "that was not reset", "iSCSI target iqn."],
+    ),
+    ("selftest::fill_the_console", "Fail", &["the console is quiet"]),
+    ("selftest::write_to_the_host", "Pass", &[]),
 ];
 
 /// Does bad things on request; kernel-patches/modules/.
@@ -113,6 +121,15 @@ pub const CASES: &[Case] = &[
     case("selftest::leave_a_suspended_map", "a map left behind turns a pass into a Fail", leave_a_map),
     case("selftest::leave_a_scsi_host", "a SCSI host left behind turns a pass into a Fail", leave_a_host),
     case("selftest::leave_a_process", "a process left behind turns a pass into a Fail", leave_a_process),
+    Case {
+        needs: Transport::Iscsi.needs(),
+        deadline_seconds: 15,
+        ..case(
+            "selftest::leave_iscsi_broken",
+            "a lost session, a cut portal, a changed port group and a foreign target turn a pass into a Fail",
+            leave_iscsi_broken,
+        )
+    },
     case("selftest::fill_the_console", "a flood of kernel messages is a Fail", fill_the_console),
     case(
         "selftest::write_to_the_host",
@@ -217,6 +234,14 @@ fn leave_a_host(_: &mut Bench) -> Outcome {
     // One more than a VM keeps, even if it has none yet.
     let hosts = scsi_debug::KEPT + 1;
     fs::write("/sys/bus/pseudo/drivers/scsi_debug/add_host", hosts.to_string()).guest("add scsi_debug hosts")
+}
+
+/// Past the bench, whose clean-up would mend it all.
+fn leave_iscsi_broken(_: &mut Bench) -> Outcome {
+    let paths = iscsi::add(2, Pings::Never)?;
+    PortGroup::of(&paths[1])?.set(Access::Standby)?;
+    Cut::Portal.strike(&paths[..1])?;
+    fs::create_dir_all("/sys/kernel/config/target/iscsi/iqn.2026-01.left:behind").guest("make a target")
 }
 
 fn leave_a_process(_: &mut Bench) -> Outcome {
