@@ -65,6 +65,9 @@ pub fn prepare() -> io::Result<Ready> {
     // A start of dmsetup is mostly page faults on its libraries, which are in the page cache: map them by the megabyte
     // instead of by 64 KiB (do_fault_around in mm/memory.c). Without DEBUG_FS it stays as it is.
     let _ = fs::write("/sys/kernel/debug/fault_around_bytes", "1048576");
+    // Every start of a program at the same addresses: an emulator finds the code that it has translated by its virtual
+    // address, and translates all of a program anew at each start if that changes. A start of dmsetup takes a third.
+    let _ = fs::write("/proc/sys/kernel/randomize_va_space", "0");
     // SAFETY: the agent has one thread; nobody reads the environment at the same time.
     unsafe {
         std::env::set_var("PATH", if on_host { host_root::path() } else { PATH.to_owned() });
