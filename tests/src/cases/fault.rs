@@ -324,9 +324,9 @@ fn limits_outlive_the_paths(bench: &mut Bench) -> Outcome {
     let paths = bench.paths(2)?;
     let usual: Vec<String> = paths.iter().map(|path| path.setting(LARGEST_IO)).collect::<Outcome<_>>()?;
     let outcome = queue_large_io_without_paths(bench, &paths);
-    // The disks stay in the VM. One that is deleted now has the usual value when it comes back.
-    for (path, usual) in paths.iter().zip(&usual).filter(|(path, _)| path.usable().is_some()) {
-        path.set_setting(LARGEST_IO, usual)?;
+    // The disks stay in the VM: what is at a path's address now, by whatever number.
+    for (now, usual) in paths.iter().zip(&usual).filter_map(|(path, usual)| Some((path.usable()?, usual))) {
+        now.set_setting(LARGEST_IO, usual)?;
     }
     outcome
 }
