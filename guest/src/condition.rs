@@ -139,6 +139,11 @@ impl Fault {
         !matches!(self, Self::HostBusy)
     }
 
+    /// Whether I/O fails only after a second or more of somebody's timer.
+    pub const fn takes_long(self) -> bool {
+        matches!(self, Self::AbortedCommand | Self::Timeout | Self::AddressRemoved | Self::ReplacementTimeout)
+    }
+
     /// Whether a device with this fault keeps I/O for a while before it fails it.
     pub const fn holds_io(self) -> bool {
         self.strikes_every_path() || matches!(self, Self::AddressRemoved | Self::ReplacementTimeout)

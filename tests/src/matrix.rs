@@ -59,6 +59,15 @@ impl Matrix {
         Self(all.collect())
     }
 
+    /// Of the faults that take seconds, those in one queue mode.
+    #[must_use]
+    pub fn slow_faults_in(mut self, mode: QueueMode) -> Self {
+        self.0.retain(|condition| {
+            condition.queue_mode == Some(mode) || !condition.fault.is_some_and(Fault::takes_long)
+        });
+        self
+    }
+
     /// Times the kinds of I/O.
     #[must_use]
     pub fn ios(self, kinds: &[IoKind]) -> Self {

@@ -71,13 +71,13 @@ pub const CASES: &[Case] = &[
         needs: super::NEEDS,
         conditions: || {
             let found_by_io =
-                |fault: Fault| fault.fails_paths() && fault != Fault::Message && !takes_long(fault);
+                |fault: Fault| fault.fails_paths() && fault != Fault::Message && !fault.takes_long();
             let explicit = Matrix::of_maps().suspends(&[SuspendForm::Explicit]);
             Matrix::of_maps().suspends(SuspendForm::ALL).and(explicit.faults_where(found_by_io)).build()
         },
         left_out: &[
             LeftOut {
-                what: "aborted_command, timeout",
+                what: "aborted_command, timeout, address_removed, replacement_timeout",
                 reason: "queued I/O does not show by what its paths failed, and these take seconds: \
                          noflush::resume_after_table_load_completes has them",
             },
@@ -105,11 +105,6 @@ pub const CASES: &[Case] = &[
         run: flush_suspend_fails_spanning_io,
     },
 ];
-
-/// A command of theirs fails after one second or two.
-fn takes_long(fault: Fault) -> bool {
-    matches!(fault, Fault::AbortedCommand | Fault::Timeout)
-}
 
 /// R1 (seed, regression 1): I/O succeeds as long as a valid path exists: over two paths, and over the one that
 /// is left when the other failed. Both I/O engines must agree on it.

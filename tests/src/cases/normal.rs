@@ -87,11 +87,17 @@ pub const CASES: &[Case] = &[
             Matrix::of_maps()
                 .suspends(&[SuspendForm::Explicit])
                 .faults_where(|fault| fault.fails_paths() && fault != Fault::Offline)
+                .slow_faults_in(QueueMode::Rq)
                 .build()
         },
         left_out: &[
             LeftOut { what: "implicit", reason: "noflush::load_then_noflush_resume_completes is that form" },
             LeftOut { what: "offline", reason: "noflush::resume_after_path_recovery_completes has it" },
+            LeftOut {
+                what: "bio with a fault that takes seconds",
+                reason: "queued I/O does not show by what its paths failed; \
+                         noflush::io_failing_during_the_wait_is_pushed_back has both modes",
+            },
         ],
         allow: &[],
         deadline_seconds: 30,
