@@ -12,6 +12,7 @@ pub mod file_system;
 pub mod holdable;
 pub mod io;
 pub mod multipath;
+pub mod striped;
 mod teardown;
 pub mod test_map;
 
@@ -20,10 +21,10 @@ use std::rc::Rc;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::condition::{Condition, Fault, IoKind, QueueMode, Transport};
+use crate::condition::{Condition, Fault, FileSystemKind, IoKind, QueueMode, Transport};
 use crate::daemon::Multipathd;
 use crate::dm::map::Creator;
-use crate::dm::{Access, DmName, Map, Multipath, NoPath, Sectors, Selector, Table};
+use crate::dm::{Access, DmName, Map, Multipath, NoPath, Sectors, Selector, Table, Target};
 use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
 use crate::io::{BLOCK, Batch, Engine, Ledger, Spec, of_kind};
@@ -40,6 +41,8 @@ use test_map::TestMap;
 pub struct Bench {
     condition: Condition,
     ledger: Option<Ledger>,
+    /// All of the disk is given identified data, and not only its first part.
+    uses_whole_disk: bool,
     paths: Vec<Path>,
     /// In the order in which they were made: a map comes after what it stands on.
     maps: Vec<Map>,
@@ -66,6 +69,7 @@ impl Bench {
         Self {
             condition,
             ledger: None,
+            uses_whole_disk: false,
             paths: Vec::new(),
             maps: Vec::new(),
             test_maps: Vec::new(),
@@ -105,6 +109,16 @@ impl Bench {
         self.condition.io.unwrap_or(IoKind::Write)
     }
 
+    /// Gives identified data to all of the disk, in a case with much I/O; called before [`Self::paths`].
+    pub fn use_the_whole_disk(&mut self) {
+        self.uses_whole_disk = true;
+    }
+
+    /// What is mounted in this run: an ext4, unless the condition says otherwise.
+    pub fn file_system_kind(&self) -> FileSystemKind {
+        self.condition.file_system.unwrap_or(FileSystemKind::Ext4)
+    }
+
     /// `count` paths to the one disk that this case did not have yet: those that the VM kept, then new ones.
     /// The first call gives the disk its first content.
     pub fn paths(&mut self, count: u32) -> Outcome<Vec<Path>> {
@@ -122,7 +136,7 @@ impl Bench {
         }
         self.paths.extend(new.iter().cloned());
         if let (None, Some(first)) = (&self.ledger, new.first()) {
-            let mut ledger = Ledger::new(seed(), used(first).0 * 512 / u64::from(BLOCK));
+            let mut ledger = Ledger::new(seed(), self.used(first).0 * 512 / u64::from(BLOCK));
             ledger.prefill(&first.node())?;
             self.ledger = Some(ledger);
         }
@@ -136,7 +150,8 @@ impl Bench {
         Ok(())
     }
 
-    /// A multipath map over `paths`, in the run's queue mode.
+    /// A multipath map over `paths`, in the run's queue mode. If that is what the run submits, the map is mapped into
+    /// memory while its paths work.
     pub fn multipath(&mut self, name: &str, paths: &[Path], no_path: NoPath) -> Outcome<MultipathMap> {
         self.multipath_by(Selector::RoundRobin, name, paths, no_path)
     }
@@ -150,7 +165,12 @@ impl Bench {
         no_path: NoPath,
     ) -> Outcome<MultipathMap> {
         let length = self.disk_length()?;
-        self.multipath_of(selector, name, length, paths, no_path)
+        let map = self.multipath_of(selector, name, length, paths, no_path)?;
+        map.require(self.io_kind())?;
+        if self.io_kind() == IoKind::Mapped {
+            self.ledger()?.map_into_memory(&map.map().node())?;
+        }
+        Ok(map)
     }
 
     /// The same over the whole disk and not only its part that holds the identified data.
@@ -161,6 +181,17 @@ impl Bench {
         no_path: NoPath,
     ) -> Outcome<MultipathMap> {
         let length = self.first_path()?.length();
+        self.multipath_of(Selector::RoundRobin, name, length, paths, no_path)
+    }
+
+    /// The same, which leaves the last MiB of the disk out.
+    pub fn multipath_of_most_of_the_disk(
+        &mut self,
+        name: &str,
+        paths: &[Path],
+        no_path: NoPath,
+    ) -> Outcome<MultipathMap> {
+        let length = Sectors(self.first_path()?.length().0.saturating_sub(USED.0));
         self.multipath_of(Selector::RoundRobin, name, length, paths, no_path)
     }
 
@@ -206,9 +237,15 @@ impl Bench {
         self.create(name, &table)
     }
 
+    /// A linear map over all of a path that is used.
+    pub fn linear(&mut self, name: &str, path: &Path) -> Outcome<Map> {
+        let target = Target::Linear { device: path.device(), offset: Sectors::ZERO };
+        self.create(name, &Table::single(self.disk_length()?, target))
+    }
+
     /// Submits [`io::COUNT`] I/Os of the run's kind to a multipath map.
     pub fn submit(&mut self, map: &MultipathMap) -> Outcome<Io> {
-        self.submit_with(Engine::IoUring, map, 0)
+        self.submit_with(Engine::of(self.io_kind()), map, 0)
     }
 
     /// Submits one write of [`io::LARGE`] blocks.
@@ -239,6 +276,16 @@ impl Bench {
         self.submit_to(engine, map.map(), &specs, watched)
     }
 
+    /// Submits these I/Os to a multipath map.
+    pub fn submit_specs(&mut self, engine: Engine, map: &MultipathMap, specs: &[Spec]) -> Outcome<Io> {
+        self.submit_to(engine, map.map(), specs, vec![Watched::of(map)])
+    }
+
+    /// Submits these I/Os to any map. Only their end is seen.
+    pub fn submit_unwatched(&mut self, engine: Engine, map: &Map, specs: &[Spec]) -> Outcome<Io> {
+        self.submit_to(engine, map, specs, Vec::new())
+    }
+
     /// Submits [`io::SPANNING`] writes to a map made by [`Self::spanning`], each with one block on `left` and one
     /// on `right`.
     pub fn submit_spanning(&mut self, map: &Map, left: &MultipathMap, right: &MultipathMap) -> Outcome<Io> {
@@ -256,7 +303,7 @@ impl Bench {
     fn submit_to(&mut self, engine: Engine, map: &Map, specs: &[Spec], watched: Vec<Watched>) -> Outcome<Io> {
         let batch = Rc::new(self.ledger()?.submit(engine, &map.node(), specs)?);
         self.batches.push(Rc::clone(&batch));
-        Ok(Io::new(batch, watched))
+        Ok(Io::new(batch, specs, watched))
     }
 
     /// Reads the whole disk through a path, past every map, and compares it with what was written.
@@ -287,7 +334,11 @@ impl Bench {
     }
 
     fn disk_length(&self) -> Outcome<Sectors> {
-        self.first_path().map(used)
+        self.first_path().map(|path| self.used(path))
+    }
+
+    fn used(&self, disk: &Path) -> Sectors {
+        if self.uses_whole_disk { disk.length() } else { disk.length().min(USED) }
     }
 
     fn first_path(&self) -> Outcome<&Path> {
@@ -298,10 +349,6 @@ impl Bench {
 /// How much of a disk is given identified data, and so verified, in each case: 256 blocks. A whole disk is large
 /// enough for a file system with a journal.
 const USED: Sectors = Sectors(2048);
-
-fn used(disk: &Path) -> Sectors {
-    disk.length().min(USED)
-}
 
 impl Drop for Bench {
     fn drop(&mut self) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A condition: one point of a case's matrix (transport × queue mode × suspend form × fault × kind of I/O ×
-//! signal).
+//! file system × signal).
 //!
 //! The names printed here are stable: they stand in filters, reports and file names.
 
@@ -167,6 +167,34 @@ axis! {
         Flush = "flush",
         /// Direct writes with `RWF_DSYNC`: FUA where the device has it.
         Fua = "fua",
+        /// Discards (`BLKDISCARD`): what was there reads as zeroes.
+        Discard = "discard",
+        /// Write-zeroes (`fallocate` with `FALLOC_FL_PUNCH_HOLE`): what was there reads as zeroes.
+        WriteZeroes = "write_zeroes",
+        /// Writes into the page cache, then `fdatasync`.
+        Cached = "cached",
+        /// Stores into mapped memory, then `msync`.
+        Mapped = "mapped",
+    }
+}
+
+axis! {
+    /// Which file system is mounted on the map.
+    FileSystemKind {
+        /// ext4, with its journal.
+        Ext4 = "ext4",
+        /// XFS, with its log.
+        Xfs = "xfs",
+    }
+}
+
+impl FileSystemKind {
+    /// Kernel symbols without which there is no such file system.
+    pub const fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::Ext4 => &["EXT4_FS"],
+            Self::Xfs => &["XFS_FS"],
+        }
     }
 }
 
@@ -199,6 +227,9 @@ pub struct Condition {
     /// What is submitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io: Option<IoKind>,
+    /// What is mounted on the map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<FileSystemKind>,
     /// What a signal does to a suspend that waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<Signal>,
@@ -213,6 +244,7 @@ impl Condition {
             self.suspend.map(SuspendForm::name),
             self.fault.map(Fault::name),
             self.io.map(IoKind::name),
+            self.file_system.map(FileSystemKind::name),
             self.signal.map(Signal::name),
         ]
         .into_iter()

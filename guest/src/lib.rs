@@ -30,6 +30,8 @@ pub mod wire;
 pub mod prelude {
     pub use crate::bench::Bench;
     pub use crate::case::{Case, Tag};
-    pub use crate::condition::{Condition, Fault, IoKind, QueueMode, Signal, SuspendForm, Transport};
+    pub use crate::condition::{
+        Condition, Fault, FileSystemKind, IoKind, QueueMode, Signal, SuspendForm, Transport,
+    };
     pub use crate::failure::{Failure, Outcome, ensure, skip};
 }

@@ -9,7 +9,7 @@ use std::thread;
 use nix::unistd::{Pid, gettid};
 
 use super::io::STEP;
-use crate::failure::{Failure, GuestContext as _, Outcome};
+use crate::failure::{Failure, GuestContext as _, Outcome, ensure};
 use crate::report::happened;
 use crate::wait::{scaled, wait_for};
 
@@ -75,6 +75,13 @@ impl Background {
         };
         happened("call returned", &[("call", &self.what), ("result", &format_args!("{result:?}"))]);
         Ok(result)
+    }
+
+    /// Waits until it has returned with EIO: the assertion `name`.
+    pub fn fails_with_eio(self, name: &str) -> Outcome {
+        let result = self.result.recv_timeout(scaled(STEP));
+        let eio = matches!(&result, Ok(Err(error)) if error.raw_os_error() == Some(nix::libc::EIO));
+        ensure(eio, name, format_args!("{}: {result:?}, its state is {:?}", self.what, self.state()))
     }
 
     fn state(&self) -> Option<char> {

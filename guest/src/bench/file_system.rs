@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An ext4 on a multipath map: made, mounted, unmounted, and read past the map.
+//! A file system on a multipath map: made, mounted, unmounted, checked, and read past the map. What differs between an ext4
+//! and an XFS is in [`tools`].
 //!
 //! Every step that may wait for I/O has a deadline. What is still mounted at the end of a case is unmounted by the
 //! clean-up, after all I/O was made to fail: an unmount before that could wait for ever.
+
+mod tools;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path as FilePath, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::syncfs;
 
 use super::Bench;
 use super::background::Background;
 use super::io::{PUSHED_BACK, QUEUED, STEP};
 use super::multipath::MultipathMap;
+use crate::condition::FileSystemKind;
 use crate::dm::{Sectors, Table, Target};
 use crate::evidence::{self, Mark, whereabouts};
 use crate::failure::{Failure, GuestContext as _, Outcome, ensure};
@@ -24,27 +27,14 @@ use crate::io::copy_disk;
 use crate::modules;
 use crate::paths::Path;
 use crate::paths::loop_device::LoopDevice;
-use crate::report::happened;
 use crate::wait::wait_for;
-
-/// The file system of a case, and the tool that makes it.
-const KIND: &str = "ext4";
-const MAKE: &str = "mke2fs";
-/// 8 MiB hold a journal with blocks of 1 KiB only, and nothing is left to be initialised in the background.
-const MAKE_OPTIONS: [&str; 9] =
-    ["-q", "-F", "-t", KIND, "-b", "1024", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-O"];
-/// Features of every one; those of a case come on top.
-const FEATURES: &str = "^resize_inode";
-/// Nothing but the case commits. And no read-ahead: 6.12 warns in `blk_rq_set_mixed_merge()` when a read of bio-based
-/// multipath (`REQ_FAILFAST_TRANSPORT`) is merged with a read-ahead (all `REQ_FAILFAST_MASK`), suspended or not.
-const MOUNT_OPTIONS: &str = "commit=1000,inode_readahead_blks=0,no_prefetch_block_bitmaps";
-/// How long it may take to make one, before scaling.
-const MADE: Duration = Duration::from_secs(10);
 
 /// The file system is unmounted.
 pub const UNMOUNTS: &str = "the file system unmounts";
 /// What was written is there, read past the map.
 pub const CONTENT: &str = "the files hold what was written";
+/// The tool that checks it finds nothing wrong.
+pub const CLEAN: &str = "the file system is clean";
 /// What was changed is there.
 pub const MODE: &str = "the file has the mode that fsync promised";
 
@@ -82,6 +72,15 @@ impl FileSystem {
     pub fn start_fsync(&self, content: &Content) -> Outcome<Background> {
         let file = self.place.join(content.name);
         Background::start(format!("fsync of {}", file.display()), move || File::open(file)?.sync_all())
+    }
+
+    /// Writes everything, in the background. A commit leaves metadata to the writeback of the device, which takes it up
+    /// when it is 30 s old; this does not.
+    pub fn start_sync(&self) -> Outcome<Background> {
+        let place = self.place.clone();
+        Background::start(format!("syncfs of {}", place.display()), move || {
+            syncfs(File::open(place)?).map_err(io::Error::from)
+        })
     }
 
     /// Changes the mode of a file: metadata and nothing else.
@@ -144,31 +143,40 @@ impl Bench {
         fs::remove_file(copy).guest(format_args!("remove {}", copy.display()))?;
         let node = device.node();
         self.loops.push(device);
-        self.mount("after", &node, MsFlags::empty(), MOUNT_OPTIONS)
+        let kind = self.file_system_kind();
+        self.mount("after", &node, MsFlags::empty(), kind, tools::options(kind))
     }
 
-    /// Makes an ext4 on the whole of a map and mounts it.
+    /// Makes a file system of the run's kind on the whole of a map and mounts it.
     pub fn file_system(&mut self, map: &MultipathMap) -> Outcome<FileSystem> {
-        self.file_system_with(FEATURES, map)
+        self.file_system_of(self.file_system_kind(), "", map)
     }
 
-    /// The same with fast commits: when only metadata of a file changed, `fsync` is one write to the journal, with
+    /// An ext4 with fast commits: when only metadata of a file changed, `fsync` is one write to the journal, with
     /// `REQ_PREFLUSH` and `REQ_FUA` (`ext4_fc_submit_bh`). No other call of an application makes such a write directly.
     pub fn file_system_with_fast_commits(&mut self, map: &MultipathMap) -> Outcome<FileSystem> {
-        self.file_system_with(&format!("{FEATURES},fast_commit"), map)
+        self.file_system_of(FileSystemKind::Ext4, ",fast_commit", map)
     }
 
-    fn file_system_with(&mut self, features: &str, map: &MultipathMap) -> Outcome<FileSystem> {
-        make(&map.map().node(), features)?;
-        self.mount("fs", &map.map().node(), MsFlags::empty(), MOUNT_OPTIONS)
+    fn file_system_of(
+        &mut self,
+        kind: FileSystemKind,
+        features: &str,
+        map: &MultipathMap,
+    ) -> Outcome<FileSystem> {
+        let node = map.map().node();
+        tools::make(kind, features, &node)?;
+        self.mount("fs", &node, MsFlags::empty(), kind, tools::options(kind))
     }
 
-    /// Mounts the disk read-only through a path, past the map that holds it: a dm-linear may share the path with the map,
-    /// where a file system may not.
+    /// Checks the file system and mounts the disk read-only, both through a path, past the map that holds it: a dm-linear
+    /// may share the path with the map, where a file system may not. Assertion: [`CLEAN`].
     pub fn file_system_past_the_map(&mut self, path: &Path) -> Outcome<FileSystem> {
+        let kind = self.file_system_kind();
         let target = Target::Linear { device: path.device(), offset: Sectors::ZERO };
         let past = self.create("past", &Table::single(path.length(), target))?;
-        self.mount("past", &past.node(), MsFlags::MS_RDONLY, "noload")
+        tools::check(kind, &past.node())?;
+        self.mount("past", &past.node(), MsFlags::MS_RDONLY, kind, tools::without_replay(kind))
     }
 
     fn mount(
@@ -176,44 +184,21 @@ impl Bench {
         name: &str,
         device: &FilePath,
         flags: MsFlags,
+        kind: FileSystemKind,
         options: &'static str,
     ) -> Outcome<FileSystem> {
-        modules::require(KIND)?.insert(KIND, "").guest("load the module ext4")?;
+        let module = kind.name();
+        modules::require(module)?.insert(module, "").guest(format_args!("load the module {module}"))?;
         let place = FilePath::new("/tmp").join(name);
         fs::create_dir_all(&place).guest(format_args!("make {}", place.display()))?;
         let (from, to) = (device.to_owned(), place.clone());
         Background::start(format!("mount of {}", device.display()), move || {
-            mount(Some(&from), &to, Some(KIND), flags, Some(options)).map_err(io::Error::from)
+            mount(Some(&from), &to, Some(module), flags, Some(options)).map_err(io::Error::from)
         })?
         .succeeds("the file system mounts")?;
         self.mounts.push(place.clone());
         Ok(FileSystem { place })
     }
-}
-
-fn make(device: &FilePath, features: &str) -> Outcome {
-    let mut command = Command::new(MAKE);
-    command
-        .args(MAKE_OPTIONS)
-        .arg(features)
-        .arg(device)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().guest(format_args!("start {MAKE}"))?;
-    let ended = wait_for(MADE, "the file system is made", || {
-        Ok(child.try_wait().guest(format_args!("wait for {MAKE}"))?.ok_or_else(|| "it still runs".to_owned()))
-    });
-    if ended.is_err() {
-        let _gone_already = child.kill();
-    }
-    let status = ended?;
-    let said = child.wait_with_output().guest(format_args!("hear {MAKE}"))?.stderr;
-    if status.success() {
-        happened("file system made", &[("kind", &KIND), ("device", &device.display())]);
-        return Ok(());
-    }
-    Err(Failure::guest(format_args!("{MAKE} failed ({status}): {}", String::from_utf8_lossy(&said).trim())))
 }
 
 impl MultipathMap {

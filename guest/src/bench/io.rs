@@ -14,7 +14,7 @@ use crate::dm::DevNo;
 use crate::evidence::observe::{Counters, Observed};
 use crate::evidence::{self, Mark, Whereabouts, whereabouts};
 use crate::failure::{Failure, Outcome, ensure};
-use crate::io::{Batch, Tally};
+use crate::io::{Batch, Spec, Tally};
 use crate::report::happened;
 use crate::wait::wait_for;
 
@@ -24,8 +24,8 @@ use super::multipath::MultipathMap;
 pub const STEP: Duration = Duration::from_secs(5);
 /// How many I/Os a case submits at once: fewer than the 128 or 256 tags of a request-based map.
 pub const COUNT: u32 = 32;
-/// How many flushes: each needs a thread of the engine.
-pub const FLUSHES: u32 = 8;
+/// How many flushes, discards and write-zeroes: each needs a thread of the engine.
+pub const FEW: u32 = 8;
 /// How many I/Os that span two maps.
 pub const SPANNING: u32 = 16;
 /// Length in blocks of a large I/O: 128 KiB.
@@ -55,12 +55,21 @@ pub const COMES_BACK: &str = "I/O comes back";
 pub const IN_FLIGHT: &str = "I/O is in flight in a path";
 /// No request or bio of it is left in the map.
 pub const NOTHING_LEFT: &str = "nothing is left in the map";
+/// It does not wait for the map.
+pub const REFUSED: &str = "I/O that must not wait is refused at once";
 /// What a flush suspend leaves in the core is complete there.
 pub const NOT_LOST: &str = "I/O that survives a flush suspend is not lost";
 
 /// How many I/Os of `kind` are submitted at once.
 pub const fn count(kind: IoKind) -> u32 {
-    if matches!(kind, IoKind::Flush) { FLUSHES } else { COUNT }
+    if matches!(kind, IoKind::Flush) || kind.one_by_one() { FEW } else { COUNT }
+}
+
+/// How many pieces of `specs` can be in a map at the same time: one of each I/O, but only one of those that the block
+/// layer does one by one.
+fn at_once(specs: &[Spec]) -> u64 {
+    let one_by_one = specs.iter().filter(|spec| spec.kind.one_by_one()).count();
+    (specs.len() - one_by_one + one_by_one.min(1)) as u64
 }
 
 /// A multipath map that carries the I/O, one piece of each.
@@ -118,6 +127,8 @@ impl Watched {
 pub struct Io {
     batches: Vec<Rc<Batch>>,
     watched: Vec<Watched>,
+    /// How many bios or requests of it each map has, as long as none of it has returned.
+    pieces: u64,
     /// I/O of the same map that a path holds.
     held: Vec<Rc<Batch>>,
 }
@@ -155,8 +166,14 @@ struct Look {
 }
 
 impl Io {
-    pub(super) fn new(batch: Rc<Batch>, watched: Vec<Watched>) -> Self {
-        Self { batches: vec![batch], watched, held: Vec::new() }
+    pub(super) fn new(batch: Rc<Batch>, specs: &[Spec], watched: Vec<Watched>) -> Self {
+        Self { batches: vec![batch], watched, pieces: at_once(specs), held: Vec::new() }
+    }
+
+    /// Each I/O was split into so many bios or requests.
+    #[must_use]
+    pub fn split_into(self, pieces: u64) -> Self {
+        Self { pieces: self.pieces * pieces, ..self }
     }
 
     /// Every look at this I/O knows that `other`, of the same map, is held in a path until it returns.
@@ -168,6 +185,7 @@ impl Io {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.batches.extend(other.batches);
+        self.pieces += other.pieces;
         self
     }
 
@@ -250,11 +268,10 @@ impl Io {
             if !look.tally.all_pending() {
                 return Err(Failure::assertion(name, self.describe(&look)));
             }
-            let total = look.tally.total as u64;
             let maps = self.watched.iter().zip(&look.maps).zip(&look.counted);
             let everywhere = maps.into_iter().all(|((watched, (place, suspended, _)), counted)| {
                 let (queue_mode, counted) = (watched.queue_mode, *counted);
-                let count = total.min(watched.capacity);
+                let count = self.pieces.min(watched.capacity);
                 is_there(&Seen { place: *place, suspended: *suspended, queue_mode, counted, count })
             });
             Ok(if everywhere { Ok(look) } else { Err(self.describe(&look)) })
@@ -267,6 +284,14 @@ impl Io {
     /// All of it completes without an error.
     pub fn succeeds(&self) -> Outcome {
         self.batches.iter().try_for_each(|batch| batch.wait_all_ok(STEP, SUCCEEDS).map(drop))
+    }
+
+    /// All of it comes back without having waited for the map: with one of these errnos.
+    pub fn is_refused_with(&self, errnos: &[i32]) -> Outcome {
+        let refused = |batch: &Rc<Batch>| batch.wait_all_completed(STEP, REFUSED).map(drop);
+        self.batches.iter().try_for_each(refused)?;
+        let tally = self.tally();
+        ensure(errnos.iter().any(|errno| tally.all_failed_with(*errno)), REFUSED, &tally)
     }
 
     /// All of it comes back, with EIO.

@@ -4,9 +4,9 @@
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use crate::condition::{Fault, QueueMode};
+use crate::condition::{Fault, IoKind, QueueMode};
 use crate::dm::{Flush, Map, Multipath, NoPath, Sectors, Table, Target};
-use crate::failure::{Failure, GuestContext as _, Outcome, ensure};
+use crate::failure::{Failure, GuestContext as _, Outcome, ensure, skip};
 use crate::paths::{Path, queue_setting};
 use crate::report::happened;
 use crate::wait::wait_for;
@@ -19,6 +19,8 @@ use super::io::STEP;
 pub const NO_VALID_PATH: &str = "the map has no valid path";
 /// The path selector knows of no I/O.
 pub const IDLE_SELECTOR: &str = "the path selector has no I/O in flight";
+/// A table of another length is in use.
+pub const NEW_SIZE: &str = "the map has its new size";
 /// The map still has the feature after a suspend and a resume.
 pub const STILL_QUEUES: &str = "queue_if_no_path is still set";
 /// The map keeps I/O although it has valid paths.
@@ -186,6 +188,21 @@ impl MultipathMap {
         })
     }
 
+    /// Ends the case as skipped if the map does not take that kind of I/O, because its paths do not.
+    pub fn require(&self, kind: IoKind) -> Outcome {
+        let limit = match kind {
+            IoKind::Discard => "discard_max_bytes",
+            IoKind::WriteZeroes => "write_zeroes_max_bytes",
+            _ => return Ok(()),
+        };
+        if self.setting(limit)? == "0" { skip(format!("the paths take no {kind}")) } else { Ok(()) }
+    }
+
+    /// Ends the case as skipped if I/O to the map can't be polled for.
+    pub fn require_polling(&self) -> Outcome {
+        if self.setting("io_poll")? == "1" { Ok(()) } else { skip("the paths have no queue for polled I/O") }
+    }
+
     /// Suspends the map.
     pub fn suspend(&self, flush: Flush) -> Outcome {
         self.map.suspend(flush)
@@ -194,6 +211,19 @@ impl MultipathMap {
     /// Loads a table with the same features over `paths`.
     pub fn load(&self, paths: &[Path]) -> Outcome {
         self.map.load(&table(self.map.length(), &self.kind, paths))
+    }
+
+    /// Loads such a table that is as long as the first of `paths`.
+    pub fn load_of_the_whole_disk(&self, paths: &[Path]) -> Outcome {
+        let length = paths.first().map_or(Sectors::ZERO, Path::length);
+        self.map.load(&table(length, &self.kind, paths))
+    }
+
+    /// The device is as long as `path`. Assertion: [`NEW_SIZE`].
+    pub fn has_the_size_of(&self, path: &Path) -> Outcome {
+        let file = format!("/sys/dev/block/{}/size", self.map.device());
+        let size = std::fs::read_to_string(&file).guest(format_args!("read {file}"))?;
+        ensure(size.trim() == path.length().to_string(), NEW_SIZE, format_args!("{} sectors", size.trim()))
     }
 
     /// Resumes the suspended map.

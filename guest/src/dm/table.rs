@@ -81,6 +81,13 @@ pub enum Target {
         /// Where on it the stretch starts.
         offset: Sectors,
     },
+    /// dm-stripe: its chunks lie in turn on each of its legs.
+    Striped {
+        /// Length of a chunk.
+        chunk: Sectors,
+        /// The devices below, and where on them each leg starts.
+        legs: Vec<(DevNo, Sectors)>,
+    },
     /// Every I/O fails. May replace any other target.
     Error,
     /// This project's own target, which does what it is told: kernel-patches/modules/dm-pushback-test.
@@ -160,6 +167,7 @@ impl Table {
         let of = |segment: &Segment| match &segment.target {
             Target::Multipath(multipath) => multipath.paths.clone(),
             Target::Linear { device, .. } | Target::PushbackTest { device, .. } => vec![*device],
+            Target::Striped { legs, .. } => legs.iter().map(|(device, _)| *device).collect(),
             Target::Error => Vec::new(),
         };
         self.0.iter().flat_map(of).collect()
@@ -195,6 +203,10 @@ impl fmt::Display for Segment {
             Target::Multipath(multipath) => write!(f, "multipath {multipath}"),
             Target::Linear { device, offset } => write!(f, "linear {device} {offset}"),
             Target::PushbackTest { device, offset } => write!(f, "pushback-test {device} {offset}"),
+            Target::Striped { chunk, legs } => {
+                write!(f, "striped {} {chunk}", legs.len())?;
+                legs.iter().try_for_each(|(device, offset)| write!(f, " {device} {offset}"))
+            }
             Target::Error => f.write_str("error"),
         }
     }
@@ -243,8 +255,19 @@ impl Segment {
                 device: words.value("major:minor")?,
                 offset: words.value("an offset")?,
             },
+            "striped" => {
+                let count: u32 = words.value("the number of stripes")?;
+                let chunk = words.value("the length of a chunk")?;
+                let leg =
+                    |words: &mut Words<'_>| Ok((words.value("major:minor")?, words.value("an offset")?));
+                let legs = (0..count).map(|_| leg(&mut words)).collect::<Result<_, ParseError>>()?;
+                Target::Striped { chunk, legs }
+            }
             "error" => Target::Error,
-            other => return Err(words.error("multipath, linear, pushback-test or error", Some(other))),
+            other => {
+                let known = "multipath, linear, striped, pushback-test or error";
+                return Err(words.error(known, Some(other)));
+            }
         };
         words.end()?;
         Ok(Self { start, length, target })
@@ -358,14 +381,18 @@ mod tests {
         assert_eq!(Table::parse("0 8 error "), Ok(Table::error(Sectors(8))));
         let test = "0 1024 pushback-test 8:0 0\n1024 1024 pushback-test 8:16 1024\n";
         assert_eq!(Table::parse(test), Ok(Table::tested(&[A, B], Sectors(2048))));
+        let striped = Target::Striped { chunk: Sectors(32), legs: vec![(A, Sectors(0)), (B, Sectors(1024))] };
+        let striped = Table::single(Sectors(2048), striped);
+        assert_eq!(Table::parse("0 2048 striped 2 32 8:0 0 8:16 1024 "), Ok(striped.clone()));
+        assert_eq!(Table::parse(&striped.to_string()), Ok(striped));
         assert_eq!(Table::parse("\n"), Ok(Table(Vec::new())), "a device without a table");
     }
 
     #[test]
     fn errors_say_what_was_wanted() {
         let error = |line: &str| Table::parse(line).map_err(|e| e.to_string()).unwrap_err();
-        insta::assert_snapshot!(error("0 8 striped 2 32 8:0 0 8:16 0"),
-            @"expected multipath, linear, pushback-test or error in `0 8 striped 2 32 8:0 0 8:16 0`, found `striped`");
+        insta::assert_snapshot!(error("0 8 mirror 8:0 0"),
+            @"expected multipath, linear, striped, pushback-test or error in `0 8 mirror 8:0 0`, found `mirror`");
         insta::assert_snapshot!(error("0 8 linear 8:0"),
             @"expected an offset in `0 8 linear 8:0`, found the end of the line");
         insta::assert_snapshot!(error("0 8 multipath 99999999 x"),

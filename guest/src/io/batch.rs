@@ -165,7 +165,7 @@ pub(super) struct Job {
     pub index: usize,
     /// The I/O.
     pub spec: Spec,
-    /// Data of a write, room for a read, nothing for a flush.
+    /// Data of a write, room for a read, nothing where there is none of either.
     pub buffer: Option<Buffer>,
 }
 

@@ -33,6 +33,11 @@ pub fn open(path: &Path, write: bool) -> io::Result<File> {
     }
 }
 
+/// Opens for I/O through the page cache.
+pub fn open_cached(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 /// Size in whole blocks.
 pub fn blocks(mut file: &File) -> io::Result<u64> {
     Ok(file.seek(SeekFrom::End(0))? / u64::from(BLOCK))

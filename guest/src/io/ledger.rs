@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::batch::{Batch, Job, READS_ARE_RIGHT, Shared, lock};
 use super::buffer::Buffer;
+use super::mapping::Mapping;
 use super::model::{Model, Ticket};
 use super::pattern::{Stamp, fill};
 use super::{BLOCK, Engine, IoKind, Spec, device, threads, uring};
@@ -29,12 +30,14 @@ const DESCRIBED: usize = 6;
 #[derive(Debug)]
 pub struct Ledger {
     model: Arc<Mutex<Model>>,
+    /// The device as memory, for [`IoKind::Mapped`].
+    mapping: Option<Arc<Mapping>>,
 }
 
 impl Ledger {
     /// A disk of `blocks` blocks and unknown content; `seed` is best different in each run of each case.
     pub fn new(seed: u64, blocks: u64) -> Self {
-        Self { model: Arc::new(Mutex::new(Model::new(seed, blocks))) }
+        Self { model: Arc::new(Mutex::new(Model::new(seed, blocks))), mapping: None }
     }
 
     /// Its size in blocks.
@@ -62,11 +65,33 @@ impl Ledger {
         Ok(())
     }
 
+    /// Maps the device at `path` into memory and reads all of it, while that can be done. Stores of [`IoKind::Mapped`] go
+    /// there, whatever path they are submitted with.
+    pub fn map_into_memory(&mut self, path: &Path) -> Outcome {
+        let mapping =
+            Mapping::of(path, self.blocks()).guest(format_args!("map {} into memory", path.display()))?;
+        self.mapping = Some(Arc::new(mapping));
+        Ok(())
+    }
+
     /// Submits the I/Os to the device at `path` and returns as soon as the kernel has them.
     pub fn submit(&mut self, engine: Engine, path: &Path, specs: &[Spec]) -> Outcome<Batch> {
         self.check(specs)?;
+        if let Some(spec) = specs.iter().find(|spec| !engine.carries(spec.kind)) {
+            return Err(Failure::guest(format_args!("{engine} has no {}", spec.kind)));
+        }
         let writes = specs.iter().any(|spec| spec.kind != IoKind::Read);
-        let file = device::open(path, writes).guest(format_args!("open {}", path.display()))?;
+        let cached = specs.iter().filter(|spec| spec.kind.is_cached()).count();
+        let file = match cached {
+            0 => device::open(path, writes),
+            _ if cached == specs.len() => device::open_cached(path),
+            _ => {
+                return Err(Failure::guest(
+                    "a batch is direct I/O, or all of it goes through the page cache",
+                ));
+            }
+        };
+        let file = file.guest(format_args!("open {}", path.display()))?;
         // Told before it is true: afterwards, completions could stand before it in the stream.
         happened("io submitted", &[("engine", &engine), ("path", &path.display()), ("io", &kinds(specs))]);
         self.submit_to(engine, Arc::new(file), specs)
@@ -80,11 +105,15 @@ impl Ledger {
         };
         let started = self.jobs(&tickets).and_then(|jobs| {
             let shared = Arc::new(Shared::new(Arc::clone(&self.model), tickets.clone()));
-            let start = match engine {
-                Engine::IoUring => uring::start,
-                Engine::Threads => threads::start,
+            let threads = match engine {
+                Engine::IoUring | Engine::IoUringInline | Engine::IoUringPolled => {
+                    uring::start(engine, &file, jobs, &shared)
+                }
+                Engine::Threads | Engine::ThreadsNowait => {
+                    threads::start(engine, &file, self.mapping.as_ref(), jobs, &shared)
+                }
             };
-            Ok((start(&file, jobs, &shared)?, shared))
+            Ok((threads?, shared))
         });
         match started {
             Ok((threads, shared)) => Ok(Batch::new(shared, engine, threads, file)),
@@ -105,7 +134,7 @@ impl Ledger {
         let seed = lock(&self.model).first_content(0).seed;
         let job = |(index, ticket): (usize, &Ticket)| {
             let spec = ticket.spec;
-            if spec.kind == IoKind::Flush {
+            if !spec.kind.has_data() {
                 return Ok(Job { index, spec, buffer: None });
             }
             let mut buffer = Buffer::zeroed(spec.blocks.into())
@@ -211,7 +240,7 @@ fn check_all(file: &File, blocks: u64, model: &Mutex<Model>) -> Result<Vec<Strin
         let mut model = lock(model);
         for (block, bytes) in (first..).zip(chunk.chunks_exact(BLOCK as usize)) {
             match model.check(block, from, bytes) {
-                Ok(stamp) => model.adopt(stamp),
+                Ok(content) => model.adopt(content),
                 Err(seen) => wrong.push(seen),
             }
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The I/O of the cases, and the oracle that knows what the disk must hold.
+//! The I/O of the cases, and the oracle that knows what the disk must hold. docs/io.md tells the kinds of I/O apart.
 //!
-//! A [`Ledger`] stands for one disk. It gives the disk an identified first content, submits [`Batch`]es of direct
+//! A [`Ledger`] stands for one disk. It gives the disk an identified first content, submits [`Batch`]es of
 //! I/O, and verifies the whole disk afterwards. A [`Batch`] can say at any moment how many of its I/Os are pending,
 //! completed or failed with which errno, and in which order. Nothing here knows device-mapper.
 //!
@@ -22,6 +22,7 @@ mod batch;
 mod buffer;
 mod device;
 mod ledger;
+mod mapping;
 mod model;
 mod pattern;
 mod threads;
@@ -47,8 +48,14 @@ pub const BLOCK: u32 = 4096;
 pub enum Engine {
     /// `io_uring`: any number of I/Os without a thread for each. See `uring` for the order in which they are issued.
     IoUring,
+    /// `io_uring` as most programs use it: the kernel tries each I/O without waiting first, if the device can do that.
+    IoUringInline,
+    /// `io_uring` with `IORING_SETUP_IOPOLL`: nobody interrupts, the submitter polls for completions.
+    IoUringPolled,
     /// One thread for each I/O, synchronous calls: the cross-check.
     Threads,
+    /// The same with `RWF_NOWAIT`: reads and writes that fail with EAGAIN rather than wait.
+    ThreadsNowait,
 }
 
 impl Engine {
@@ -56,7 +63,26 @@ impl Engine {
     pub const fn name(self) -> &'static str {
         match self {
             Self::IoUring => "io_uring",
+            Self::IoUringInline => "io_uring inline",
+            Self::IoUringPolled => "io_uring polled",
             Self::Threads => "threads",
+            Self::ThreadsNowait => "threads nowait",
+        }
+    }
+
+    /// The usual engine for a kind of I/O: `io_uring`, if it has it.
+    pub const fn of(kind: IoKind) -> Self {
+        if Self::IoUring.carries(kind) { Self::IoUring } else { Self::Threads }
+    }
+
+    /// Whether it can submit that kind.
+    const fn carries(self, kind: IoKind) -> bool {
+        match self {
+            Self::Threads => true,
+            Self::IoUring | Self::IoUringInline => {
+                matches!(kind, IoKind::Write | IoKind::Read | IoKind::Flush | IoKind::Fua)
+            }
+            Self::IoUringPolled | Self::ThreadsNowait => matches!(kind, IoKind::Write | IoKind::Read),
         }
     }
 }
@@ -68,9 +94,38 @@ impl fmt::Display for Engine {
 }
 
 impl IoKind {
+    /// What every application does, past the page cache.
+    pub const BASIC: &[Self] = &[Self::Write, Self::Read, Self::Flush, Self::Fua];
+    /// Those that leave zeroes.
+    pub const ZEROING: &[Self] = &[Self::Discard, Self::WriteZeroes];
+    /// Those of the page cache, which the kernel writes when it is told to.
+    pub const CACHED: &[Self] = &[Self::Cached, Self::Mapped];
+
     /// Whether it changes the disk.
     pub const fn is_write(self) -> bool {
-        matches!(self, Self::Write | Self::Fua)
+        !matches!(self, Self::Read | Self::Flush)
+    }
+
+    /// Whether what it changes reads as zeroes afterwards. For a discard that is what the disks here promise (LBPRZ);
+    /// others need not.
+    pub const fn zeroes(self) -> bool {
+        matches!(self, Self::Discard | Self::WriteZeroes)
+    }
+
+    /// Whether the device does one after the other: the block layer holds `filemap_invalidate_lock()` of the device
+    /// until it is done (`blk_ioctl_discard`, `blkdev_fallocate`).
+    pub const fn one_by_one(self) -> bool {
+        self.zeroes()
+    }
+
+    /// Whether data goes with it, and so memory.
+    const fn has_data(self) -> bool {
+        !self.zeroes() && !matches!(self, Self::Flush)
+    }
+
+    /// Whether it goes through the page cache.
+    const fn is_cached(self) -> bool {
+        matches!(self, Self::Cached | Self::Mapped)
     }
 }
 

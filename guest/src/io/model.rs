@@ -10,11 +10,27 @@
 use super::pattern::{self, Content, Sector, Stamp, generation, holds, identify};
 use super::{IoKind, Spec};
 
+/// What a block holds after a write to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// Identified data.
+    Data(Stamp),
+    /// Zeroes, by the write (a discard or a write-zeroes) of this generation.
+    Zeroes {
+        /// Number of the block on the disk.
+        block: u64,
+        /// Which write.
+        generation: u32,
+    },
+}
+
 /// A write to one block.
 #[derive(Debug, Clone, Copy)]
 struct Record {
     generation: u32,
     position: u32,
+    /// It leaves zeroes.
+    zeroes: bool,
     submitted: u64,
     /// When it completed and whether it succeeded; `None` while it is pending.
     end: Option<(u64, bool)>,
@@ -104,7 +120,8 @@ impl Model {
     /// The whole disk holds its first content now.
     pub fn filled(&mut self) {
         let now = self.tick();
-        let first = Record { generation: 0, position: 0, submitted: 0, end: Some((now, true)) };
+        let first =
+            Record { generation: 0, position: 0, zeroes: false, submitted: 0, end: Some((now, true)) };
         for cell in &mut self.cells {
             *cell = vec![first];
         }
@@ -122,8 +139,9 @@ impl Model {
         let generation = spec.kind.is_write().then(|| {
             self.last_generation += 1;
             self.pending_writes += 1;
+            let (generation, zeroes) = (self.last_generation, spec.kind.zeroes());
             for (position, cell) in (0..).zip(&mut self.cells[spec.range()]) {
-                cell.push(Record { generation: self.last_generation, position, submitted, end: None });
+                cell.push(Record { generation, position, zeroes, submitted, end: None });
             }
             self.last_generation
         });
@@ -156,38 +174,71 @@ impl Model {
     }
 
     /// What a read of `block`, submitted at `from`, may return now; the newest write, the likely one, first.
-    fn candidates(&self, block: u64, from: u64) -> impl Iterator<Item = Stamp> + '_ {
+    fn candidates(&self, block: u64, from: u64) -> impl Iterator<Item = Block> + '_ {
         let cell =
             usize::try_from(block).ok().and_then(|at| self.cells.get(at)).map_or(&[][..], Vec::as_slice);
-        cell.iter().rev().filter(move |record| !superseded(record, cell, from)).map(move |record| Stamp {
-            seed: self.seed,
-            block,
-            generation: record.generation,
-            position: record.position,
+        cell.iter().rev().filter(move |record| !superseded(record, cell, from)).map(move |record| {
+            let Record { generation, position, zeroes, .. } = *record;
+            if zeroes {
+                Block::Zeroes { block, generation }
+            } else {
+                Block::Data(Stamp { seed: self.seed, block, generation, position })
+            }
         })
     }
 
     /// Checks what a read of `block`, submitted at `from`, returned; tells what was found, or what is wrong.
-    pub fn check(&self, block: u64, from: u64, bytes: &[u8]) -> Result<Stamp, String> {
-        self.candidates(block, from).find(|stamp| holds(*stamp, bytes)).ok_or_else(|| {
-            describe(block, &self.candidates(block, from).collect::<Vec<_>>(), &identify(bytes))
+    pub fn check(&self, block: u64, from: u64, bytes: &[u8]) -> Result<Block, String> {
+        self.candidates(block, from).find(|content| content.is(bytes)).ok_or_else(|| {
+            let candidates: Vec<_> = self.candidates(block, from).collect();
+            describe(block, self.seed, &candidates, &identify(bytes))
         })
     }
 
-    /// The block was seen to hold `stamp`, with no write pending: from now on nothing else is right.
-    pub fn adopt(&mut self, stamp: Stamp) {
+    /// The block was seen to hold this, with no write pending: from now on nothing else is right.
+    pub fn adopt(&mut self, seen: Block) {
         let now = self.tick();
         // A pending read may still return what was there when it was submitted: the history is kept for it.
         let history_is_needed = self.pending_reads > 0;
-        let Some(cell) = usize::try_from(stamp.block).ok().and_then(|at| self.cells.get_mut(at)) else {
+        let (block, generation, position, zeroes) = match seen {
+            Block::Data(Stamp { block, generation, position, .. }) => (block, generation, position, false),
+            Block::Zeroes { block, generation } => (block, generation, 0, true),
+        };
+        let Some(cell) = usize::try_from(block).ok().and_then(|at| self.cells.get_mut(at)) else {
             return;
         };
         if cell.len() > 1 {
             if !history_is_needed {
                 cell.clear();
             }
-            let Stamp { generation, position, .. } = stamp;
-            cell.push(Record { generation, position, submitted: now, end: Some((now, true)) });
+            cell.push(Record { generation, position, zeroes, submitted: now, end: Some((now, true)) });
+        }
+    }
+}
+
+impl Block {
+    /// Whether `bytes` are that.
+    fn is(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Data(stamp) => holds(stamp, bytes),
+            Self::Zeroes { .. } => bytes.iter().all(|byte| *byte == 0),
+        }
+    }
+
+    /// Which write put it there.
+    #[cfg(test)]
+    fn generation(self) -> u32 {
+        match self {
+            Self::Data(stamp) => stamp.generation,
+            Self::Zeroes { generation, .. } => generation,
+        }
+    }
+
+    /// `generation 3`, `the zeroes of generation 3`.
+    fn name(self) -> String {
+        match self {
+            Self::Data(stamp) => generation(stamp.generation),
+            Self::Zeroes { generation: of, .. } => format!("the zeroes of {}", generation(of)),
         }
     }
 }
@@ -202,12 +253,11 @@ fn superseded(record: &Record, cell: &[Record], from: u64) -> bool {
 }
 
 /// `block 12 holds block 14 of generation 3 …`: what is wrong with a block, in one line.
-fn describe(block: u64, expected: &[Stamp], found: &Content) -> String {
-    let wanted: Vec<_> = expected.iter().map(|stamp| generation(stamp.generation)).collect();
+fn describe(block: u64, seed: u64, expected: &[Block], found: &Content) -> String {
+    let wanted: Vec<_> = expected.iter().map(|content| content.name()).collect();
     let wanted = wanted.join(" or ");
-    let seed = expected.first().map(|stamp| stamp.seed);
     match found {
-        Content::Whole(stamp) if Some(stamp.seed) != seed => {
+        Content::Whole(stamp) if stamp.seed != seed => {
             format!(
                 "block {block} holds {stamp} of another disk or an earlier case, expected {wanted}: lost or misplaced"
             )

@@ -20,7 +20,7 @@ fn filled() -> Model {
 /// The generations that a read of block 0 may return if it is submitted now.
 fn allowed(model: &mut Model) -> Vec<u32> {
     let from = model.tick();
-    let mut allowed: Vec<_> = model.candidates(0, from).map(|stamp| stamp.generation).collect();
+    let mut allowed: Vec<_> = model.candidates(0, from).map(Block::generation).collect();
     allowed.sort_unstable();
     allowed
 }
@@ -53,7 +53,7 @@ fn a_read_may_return_what_was_there_when_it_began() {
     let read = model.begin(READ);
     let write = model.begin(WRITE);
     model.end(&write, true);
-    let allowed: Vec<_> = model.candidates(0, read.submitted).map(|stamp| stamp.generation).collect();
+    let allowed: Vec<_> = model.candidates(0, read.submitted).map(Block::generation).collect();
     assert_eq!(allowed, [1, 0]);
 }
 
@@ -65,7 +65,7 @@ fn what_was_seen_is_adopted() {
         let write = model.begin(WRITE);
         model.end(&write, false);
         assert_eq!(allowed(&mut model), [0, 1]);
-        model.adopt(model.first_content(0));
+        model.adopt(Block::Data(model.first_content(0)));
         assert_eq!(allowed(&mut model), [0]);
         if let Some(read) = read {
             let for_the_read = model.candidates(0, read.submitted).count();
@@ -90,6 +90,36 @@ fn a_late_write_is_named() {
         model.check(0, from, &bytes).unwrap_err(),
         "block 0 holds generation 1, expected generation 2: an older write came back, or the newer one is lost"
     );
+}
+
+#[test]
+fn zeroes_are_a_content_of_their_own() {
+    let zeroes = vec![0; super::super::BLOCK as usize];
+    let mut model = filled();
+    let from = model.tick();
+    assert_eq!(
+        model.check(0, from, &zeroes).unwrap_err(),
+        "block 0 holds zeroes, expected the first content"
+    );
+
+    let discard = model.begin(Spec { kind: IoKind::Discard, ..WRITE });
+    model.end(&discard, true);
+    let mut first = vec![0; super::super::BLOCK as usize];
+    pattern::fill(model.first_content(0), &mut first);
+    let from = model.tick();
+    assert_eq!(
+        model.check(0, from, &first).unwrap_err(),
+        "block 0 holds the first content, expected the zeroes of generation 1: lost"
+    );
+    let seen = model.check(0, from, &zeroes).unwrap();
+    assert_eq!(seen, Block::Zeroes { block: 0, generation: 1 });
+    model.adopt(seen);
+    assert_eq!(allowed(&mut model), [1]);
+
+    let write = model.begin(WRITE);
+    model.end(&write, true);
+    let from = model.tick();
+    assert_eq!(model.check(0, from, &zeroes).unwrap_err(), "block 0 holds zeroes, expected generation 2");
 }
 
 #[test]
@@ -163,7 +193,7 @@ proptest! {
                 Step::Read(at) => {
                     if let Some(read) = take(&mut reads, at) {
                         let mut seen = model.candidates(0, read.submitted);
-                        prop_assert!(seen.any(|stamp| stamp.generation == on_disk), "{on_disk} {model:?}");
+                        prop_assert!(seen.any(|content| content.generation() == on_disk), "{on_disk} {model:?}");
                         drop(seen);
                         model.end(&read, true);
                     }

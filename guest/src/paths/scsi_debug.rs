@@ -21,7 +21,11 @@ pub const MODULE: &str = "scsi_debug";
 
 /// How to load it. `add_host=0`: no host at first. `per_host_store=0`: one store for all. `vpd_use_hostno=0`: all
 /// hosts report the same identity. `delay=0`: a command completes inside `queuecommand`.
-pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 delay=0 ndelay=0";
+/// `lbpu=1 lbpws=1 lbprz=1`: discards (UNMAP), write-zeroes (WRITE SAME with UNMAP), and what was discarded reads as zeroes.
+/// `submit_queues=2 poll_queues=1`: one queue for everything, as without, and one for I/O that its submitter polls for;
+/// on a single CPU the driver takes the second one away again.
+pub const PARAMETERS: &str = "add_host=0 per_host_store=0 vpd_use_hostno=0 delay=0 ndelay=0 \
+                              lbpu=1 lbpws=1 lbprz=1 submit_queues=2 poll_queues=1";
 
 pub(super) const DRIVER: &str = "/sys/bus/pseudo/drivers/scsi_debug";
 

@@ -175,7 +175,7 @@ mod tests {
         let root = Utf8PathBuf::try_from(dir.path().to_owned()).unwrap();
         let places = Places { programs: vec![], headers: vec![], root };
         let lack = Lack::of(Needs::Prebuilt, &places).unwrap();
-        insta::assert_snapshot!(lack.told(), @"qemu-system-x86_64, dmsetup, mke2fs, busybox, kmod, static C library");
+        insta::assert_snapshot!(lack.told(), @"qemu-system-x86_64, dmsetup, e2fsprogs, busybox, kmod, static C library");
         let lack = Lack::of(DOWNLOAD, &places).unwrap();
         insta::assert_snapshot!(needs::packages(&lack.missing, Manager::Apt).join(" "), @"apt bc bison busybox-static diffutils dmsetup dpkg e2fsprogs findutils flex gcc git gzip kmod libc6-dev libelf-dev make mawk perl qemu-system-x86 sed tar xz-utils");
         assert_eq!(manager(&places), None);

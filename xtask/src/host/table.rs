@@ -72,7 +72,8 @@ mod tests {
         NEED                FOUND          WHAT FOLLOWS
         qemu-system-x86_64  5.2.0 TOO OLD  at least 6.2 is needed: no VM can be started
         dmsetup             1.02.185       goes into the guest: the cases drive device-mapper with it
-        mke2fs              yes            goes into the guest: makes the file system of the cases about a mounted one
+        e2fsprogs           yes            goes into the guest: makes and checks the ext4 of the cases about a mounted file system
+        xfsprogs            yes            goes into the guest: the same for the XFS
         open-iscsi          yes            goes into the guest: logs in over iSCSI, for the cases of --transport iscsi
         busybox             yes            goes into the guest: shell and small tools
         kmod                yes            resolves the dependencies of kernel modules

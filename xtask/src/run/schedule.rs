@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use guest::case::full_name;
-use guest::condition::Transport;
+use guest::condition::{FileSystemKind, Transport};
 use tests::expectations;
 
 use super::believe::{Believed, believe, not_applicable};
@@ -179,7 +179,8 @@ impl Shared<'_> {
     fn not_applicable(&self, planned: &Planned) -> Option<String> {
         let lacks = |symbol: &&&str| self.setup.kernel.has_symbol(symbol) == Some(false);
         let of_transport = planned.condition.transport.map_or(&[][..], Transport::needs);
-        let lacking = planned.case.needs.iter().chain(of_transport).find(lacks);
+        let of_file_system = planned.condition.file_system.map_or(&[][..], FileSystemKind::needs);
+        let lacking = planned.case.needs.iter().chain(of_transport).chain(of_file_system).find(lacks);
         let lacking = lacking.map(|symbol| format!("this kernel has no CONFIG_{symbol}"));
         lacking.or_else(|| not_applicable(planned, self.kernel()).map(str::to_owned))
     }
