@@ -30,6 +30,7 @@ const FILES: &[(&str, &str)] = files!(
     "normal.toml"
     "in_flight.toml"
     "requests.toml"
+    "io_kind.toml"
     "file_system.toml"
     "daemon.toml"
     "error_path.toml"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the matrix of a case: the product of the axes it names, in a fixed order.
 
-use guest::condition::{Condition, Fault, IoKind, QueueMode, Signal, SuspendForm, Transport};
+use guest::condition::{Condition, Fault, FileSystemKind, IoKind, QueueMode, Signal, SuspendForm, Transport};
 
 /// A product of axes; an axis that was not named stays empty.
 #[derive(Debug, Clone)]
@@ -34,6 +34,14 @@ impl Matrix {
     pub fn in_mode(mut self, mode: QueueMode) -> Self {
         self.0.retain(|condition| condition.queue_mode == Some(mode));
         self
+    }
+
+    /// Half of a product of axes with two values each, in which every value of an axis still meets every value of every
+    /// other: for axes that each go their own way in the kernel, one at a time. (Of one axis: its first value.)
+    #[must_use]
+    pub fn crossed(self) -> Self {
+        let even = self.0.into_iter().enumerate().filter(|(index, _)| index.count_ones() % 2 == 0);
+        Self(even.map(|(_, condition)| condition).collect())
     }
 
     /// Times the forms of a suspend.
@@ -74,6 +82,12 @@ impl Matrix {
         self.times(kinds, |condition, kind| Condition { io: Some(kind), ..condition })
     }
 
+    /// Times the file systems.
+    #[must_use]
+    pub fn file_systems(self, kinds: &[FileSystemKind]) -> Self {
+        self.times(kinds, |condition, kind| Condition { file_system: Some(kind), ..condition })
+    }
+
     /// Times what a signal does to a suspend that waits.
     #[must_use]
     pub fn signals(self, signals: &[Signal]) -> Self {
@@ -102,6 +116,23 @@ impl Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crossed_axes_meet_pair_by_pair() {
+        let kinds = &[IoKind::Discard, IoKind::WriteZeroes];
+        let names = |matrix: Matrix| matrix.build().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            names(Matrix::of_maps().faults(&[Fault::Message]).ios(kinds).crossed()),
+            [
+                "scsi_debug,bio,message,discard",
+                "scsi_debug,rq,message,write_zeroes",
+                "iscsi,bio,message,write_zeroes",
+                "iscsi,rq,message,discard",
+            ]
+        );
+        let two = Matrix::of_maps_over(&[Transport::ScsiDebug]).ios(kinds).crossed();
+        assert_eq!(names(two), ["scsi_debug,bio,discard", "scsi_debug,rq,write_zeroes"]);
+    }
 
     #[test]
     fn the_order_is_fixed() {

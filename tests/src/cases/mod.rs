@@ -9,6 +9,7 @@ pub mod error_path;
 pub mod fault;
 pub mod file_system;
 pub mod in_flight;
+pub mod io_kind;
 pub mod measurement;
 pub mod normal;
 pub mod race;
@@ -28,6 +29,7 @@ pub const GROUPS: &[&[Case]] = &[
     alua::CASES,
     daemon::CASES,
     requests::CASES,
+    io_kind::CASES,
     file_system::CASES,
     error_path::CASES,
     core::CASES,

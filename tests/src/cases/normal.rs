@@ -18,10 +18,21 @@ pub const CASES: &[Case] = &[
         tag: Tag::Normal,
         needs: super::NEEDS,
         conditions: || {
-            let explicit = || Matrix::of_maps().suspends(&[SuspendForm::Explicit]);
-            explicit().faults(&[Fault::Message]).ios(IoKind::ALL).build()
+            let explicit = || Matrix::of_maps().suspends(&[SuspendForm::Explicit]).faults(&[Fault::Message]);
+            explicit().ios(IoKind::BASIC).and(explicit().ios(IoKind::ZEROING).crossed()).build()
         },
-        left_out: &[super::IMPLICIT],
+        left_out: &[
+            super::IMPLICIT,
+            LeftOut {
+                what: "the other half of discard and write_zeroes",
+                reason: "to a map both are one bio or request without data (__process_abnormal_io(), blk_rq_prep_clone()), \
+                         so each queue mode and each transport has one of them",
+            },
+            LeftOut {
+                what: "cached, mapped",
+                reason: "noflush::page_cache_writes_are_pushed_back, after the cases that delete disks (see GROUPS)",
+            },
+        ],
         allow: &[],
         deadline_seconds: 30,
         run: queued_io_leaves_the_target_without_returning,
@@ -117,7 +128,7 @@ pub const CASES: &[Case] = &[
         left_out: &[
             LeftOut { what: "explicit", reason: "noflush::resume_after_table_load_completes is that form" },
             LeftOut {
-                what: "read, fua",
+                what: "read, fua, discard, write_zeroes",
                 reason: "noflush::queued_io_leaves_the_target_without_returning has them",
             },
             LeftOut { what: "offline", reason: "noflush::resume_without_recovery_queues_again has it" },
