@@ -6,7 +6,8 @@
 
 use crate::bench::{daemon, file_system, io, multipath, test_map};
 use crate::dm::interrupted;
-use crate::io::{DATA_IS_RIGHT, READS_ARE_RIGHT};
+use crate::io::{DATA_IS_RIGHT, ENDS_ONCE, READS_ARE_RIGHT};
+use crate::stress::{load, removal, storm};
 
 /// The assertions of the toolkit's steps.
 pub const ALL: &[&str] = &[
@@ -48,13 +49,19 @@ pub const ALL: &[&str] = &[
     file_system::CONTENT,
     file_system::MODE,
     file_system::CLEAN,
+    load::ENDS,
+    storm::ENDS,
+    removal::GOES,
     DATA_IS_RIGHT,
     READS_ARE_RIGHT,
+    ENDS_ONCE,
 ];
 
-/// What is asked of device-mapper; each makes two assertions, [`returns`] and [`succeeds`].
-const CALLS: &[&str] =
-    &["create", "suspend", "load", "resume", "message", "status", "table", "info", "remove"];
+/// What is asked of device-mapper, and what a storm does beside that; each makes two assertions, [`returns`] and [`succeeds`].
+const CALLS: &[&str] = &[
+    "create", "suspend", "load", "resume", "message", "status", "table", "info", "remove", "setting",
+    "fault", "repair",
+];
 
 /// The assertion that a call comes back within its deadline: `suspend returns`.
 pub fn returns(call: &str) -> String {

@@ -32,6 +32,7 @@ use crate::modules;
 use crate::paths::loop_device::LoopDevice;
 use crate::paths::{self, Path, handler};
 use crate::rcu;
+use crate::stress::Stress;
 use io::{Io, Watched};
 use multipath::MultipathMap;
 use test_map::TestMap;
@@ -40,6 +41,7 @@ use test_map::TestMap;
 #[derive(Debug)]
 pub struct Bench {
     condition: Condition,
+    stress: Stress,
     ledger: Option<Ledger>,
     /// All of the disk is given identified data, and not only its first part.
     uses_whole_disk: bool,
@@ -68,6 +70,7 @@ impl Bench {
     pub fn new(condition: Condition) -> Self {
         Self {
             condition,
+            stress: Stress::default(),
             ledger: None,
             uses_whole_disk: false,
             paths: Vec::new(),
@@ -82,6 +85,16 @@ impl Bench {
             creator: None,
             taken_down: false,
         }
+    }
+
+    /// Says what is asked of a case that has a schedule.
+    pub fn set_stress(&mut self, stress: Stress) {
+        self.stress = stress;
+    }
+
+    /// What is asked of a case that has a schedule.
+    pub fn stress(&self) -> Stress {
+        self.stress
     }
 
     /// The point of the matrix.
@@ -306,6 +319,19 @@ impl Bench {
         Ok(Io::new(batch, specs, watched))
     }
 
+    /// Submits I/O of a storm, which judges it itself. What has ended is forgotten.
+    pub(crate) fn submit_in_a_storm(
+        &mut self,
+        engine: Engine,
+        map: &Map,
+        specs: &[Spec],
+    ) -> Outcome<Rc<Batch>> {
+        self.batches.retain(|batch| !batch.tally().all_completed());
+        let batch = Rc::new(self.ledger()?.submit(engine, &map.node(), specs)?);
+        self.batches.push(Rc::clone(&batch));
+        Ok(batch)
+    }
+
     /// Reads the whole disk through a path, past every map, and compares it with what was written.
     pub fn data_is_what_was_written(&mut self) -> Outcome {
         let node = match self.paths.iter().find_map(Path::usable) {
@@ -318,6 +344,8 @@ impl Bench {
     /// A map with any table; it is taken down with the rest.
     pub(crate) fn create(&mut self, name: &str, table: &Table) -> Outcome<Map> {
         let map = self.make(name, table)?;
+        // One that had the same name is gone.
+        self.maps.retain(|other| other.name() != map.name());
         self.maps.push(map.clone());
         Ok(map)
     }

@@ -22,6 +22,7 @@ pub mod modules;
 pub mod paths;
 pub mod rcu;
 pub mod report;
+pub mod stress;
 pub mod trace;
 pub mod wait;
 pub mod wire;

@@ -24,10 +24,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::stress::Stress;
 use crate::trace::Record;
 
 /// Version of this protocol; both sides are built from one tree, so any difference is an error.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Name of the virtio-serial port, the same in QEMU's argv and in `/sys/class/virtio-ports/*/name`.
 pub const PORT_NAME: &str = "org.dm-pushback.agent";
@@ -63,6 +64,8 @@ pub enum ToGuest {
         condition: Condition,
         /// Factor for every deadline inside the case (accelerator, debug kernel).
         time_factor: f64,
+        /// Where the schedules of stress cases come from, and how long they go on.
+        stress: Stress,
     },
     /// Collect what helps to explain a case that did not end.
     Capture {

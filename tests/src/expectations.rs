@@ -38,6 +38,7 @@ const FILES: &[(&str, &str)] = files!(
     "fault.toml"
     "core.toml"
     "race.toml"
+    "stress.toml"
 );
 
 static FILE: LazyLock<Result<File, String>> = LazyLock::new(|| File::read(FILES));

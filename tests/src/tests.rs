@@ -140,6 +140,12 @@ fn the_default_run_is_known() {
             ("race::pushback_meets_the_end_of_a_suspend", 1),
             ("race::pushback_meets_an_interruption", 1),
             ("race::pushback_meets_the_merge", 1),
+            ("stress::suspend_resume_storm", 8),
+            ("stress::reload_races_path_failure", 4),
+            ("stress::interrupted_suspends", 2),
+            ("stress::remove_while_queueing", 2),
+            ("stress::queue_settings_under_reload", 1),
+            ("stress::queue_settings_and_deleted_paths", 1),
         ]
     );
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use guest::condition::Condition;
 use guest::message::{Cut, Exit, Verdict};
+use guest::stress::Stress;
 use guest::trace::What;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,9 @@ pub enum Kind {
         kernel: KernelFacts,
         /// The host.
         host: HostFacts,
+        /// What is asked of stress cases, if there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stress: Option<Stress>,
         /// Full names of what was planned.
         planned: Vec<String>,
     },

@@ -10,6 +10,7 @@ use crate::case::Case;
 use crate::condition::Condition;
 use crate::failure::{Failure, Outcome};
 use crate::message::{FromGuest, Verdict};
+use crate::stress::Stress;
 use crate::{report, wait};
 
 use super::port::Port;
@@ -18,9 +19,19 @@ use super::{capture, now, sabotage};
 /// Where the last panic was, for the verdict's message.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
+/// How the host wants it run.
+pub struct Asked {
+    /// The point of the matrix.
+    pub condition: Condition,
+    /// Factor for every deadline.
+    pub time_factor: f64,
+    /// For cases that have a schedule.
+    pub stress: Stress,
+}
+
 /// Runs the case and returns the exit status of its process.
-pub fn run(port: &Port, token: u64, case: Option<&Case>, condition: Condition, time_factor: f64) -> i32 {
-    wait::set_time_factor(time_factor);
+pub fn run(port: &Port, token: u64, case: Option<&Case>, asked: &Asked) -> i32 {
+    wait::set_time_factor(asked.time_factor);
     if let Ok(port) = port.share() {
         report::set_sink(Box::new(move |what, details| {
             let _ = port.send(&FromGuest::Happened { token, t: now(), what: what.to_owned(), details });
@@ -37,7 +48,8 @@ pub fn run(port: &Port, token: u64, case: Option<&Case>, condition: Condition, t
             *place = Some(info.to_string());
         }
     }));
-    let mut bench = Bench::new(condition);
+    let mut bench = Bench::new(asked.condition);
+    bench.set_stress(asked.stress);
     report::happened("body started", &[]);
     let result = catch_unwind(AssertUnwindSafe(|| (case.run)(&mut bench)));
     report::happened("body ended", &[]);

@@ -23,6 +23,7 @@ use crate::case::{Case, Tag, full_name};
 use crate::kmsg;
 use crate::message::{FromGuest, PROTOCOL, ToGuest, mode};
 use crate::wire::Decoder;
+use case_process::Asked;
 use port::Port;
 use postcondition::{Before, Residents};
 use tracer::Tracer;
@@ -133,7 +134,7 @@ impl Agent {
                 let pid = process::fork(|| capture::collect(&self.port, token))?;
                 self.capture = Some((token, pid));
             }
-            ToGuest::Run { token, case, condition, time_factor } => {
+            ToGuest::Run { token, case, condition, time_factor, stress } => {
                 let name = full_name(&case, &condition);
                 kmsg::line(&format!("begin {token} {name}"))?;
                 self.port.send(&FromGuest::Started { token, t: now() })?;
@@ -144,8 +145,8 @@ impl Agent {
                 if let Some(tracer) = self.tracer.as_mut().filter(|_| traced) {
                     tracer.start()?;
                 }
-                let pid =
-                    process::fork(|| case_process::run(&self.port, token, found, condition, time_factor))?;
+                let asked = Asked { condition, time_factor, stress };
+                let pid = process::fork(|| case_process::run(&self.port, token, found, &asked))?;
                 self.running = Some(Running { token, name, pid, before });
             }
         }

@@ -37,6 +37,16 @@ impl HoldablePath {
         &self.below
     }
 
+    /// The dm-linear below it.
+    pub(crate) fn gate(&self) -> &Map {
+        &self.gate
+    }
+
+    /// The table with which that lets I/O through.
+    pub(crate) fn open_table(&self) -> Table {
+        open_gate(&self.below)
+    }
+
     /// From now on, I/O that reaches the path stays in flight.
     pub fn hold(&self) -> Outcome {
         happened("path holds I/O", &[("path", &self.path)]);
@@ -58,7 +68,7 @@ impl HoldablePath {
 
     /// After [`Self::fail_what_is_held`]: the path works again. No map is told.
     pub fn repair(&self) -> Outcome {
-        self.gate.load(&open_gate(&self.below))?;
+        self.gate.load(&self.open_table())?;
         self.gate.resume(Flush::FlushNolockfs)
     }
 }

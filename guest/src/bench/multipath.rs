@@ -208,9 +208,14 @@ impl MultipathMap {
         self.map.suspend(flush)
     }
 
+    /// A table with the same features over `paths`.
+    pub fn table_over(&self, paths: &[Path]) -> Table {
+        table(self.map.length(), &self.kind, paths)
+    }
+
     /// Loads a table with the same features over `paths`.
     pub fn load(&self, paths: &[Path]) -> Outcome {
-        self.map.load(&table(self.map.length(), &self.kind, paths))
+        self.map.load(&self.table_over(paths))
     }
 
     /// Loads such a table that is as long as the first of `paths`.

@@ -77,6 +77,10 @@ impl Suspender {
         let (said, report) = pipe().guest("make a pipe")?;
         let mut request = DmIoctl::of(map.name(), ioctl::SUSPEND | flush.flags());
         happened("suspend started", &[("map", map.name()), ("form", &flush.name()), ("signal", &signal)]);
+        // The child is born with the signal blocked, so that it can't be killed by it before its handler is installed.
+        let mut blocked = SigSet::empty();
+        blocked.add(signal::SIGUSR1);
+        blocked.thread_block().guest("block a signal")?;
         // SAFETY: the child calls nothing but async-signal-safe functions and does not return.
         let pid = match unsafe { fork() }.guest("fork")? {
             ForkResult::Child => suspend(&control, report.as_raw_fd(), &mut request, signal),
@@ -110,8 +114,7 @@ impl Suspender {
     /// [`Signal::Restart`] it is issued again and waits again. Assertions: [`HANDLED`], [`INTERRUPTED`],
     /// [`RESTARTED`].
     pub fn is_interrupted(&mut self) -> Outcome {
-        happened("signal sent", &[("map", &self.map), ("process", &self.pid)]);
-        signal::kill(self.pid, signal::SIGUSR1).guest("send a signal")?;
+        self.interrupt()?;
         wait_for(DEADLINE, HANDLED, || Ok(if self.listen()? { Ok(()) } else { Err(whereabouts(self.pid)) }))?;
         match self.signal {
             Signal::Eintr => {
@@ -120,6 +123,12 @@ impl Suspender {
             }
             Signal::Restart => self.waits_as(RESTARTED),
         }
+    }
+
+    /// Sends a signal, wherever the suspend is.
+    pub fn interrupt(&self) -> Outcome {
+        happened("signal sent", &[("map", &self.map), ("process", &self.pid)]);
+        signal::kill(self.pid, signal::SIGUSR1).guest("send a signal")
     }
 
     /// Waits until the suspend ends well. Assertions: `suspend returns`, `suspend succeeds`.

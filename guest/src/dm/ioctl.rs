@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The one structure that every ioctl of device-mapper takes: for the clean-up and for a suspend that is to be
-//! interrupted. What is tested otherwise goes through `dmsetup`.
+//! The one structure that every ioctl of device-mapper takes: for the clean-up, for a suspend that is to be
+//! interrupted, and for storms ([`super::direct`]). What is tested otherwise goes through `dmsetup`.
 
 use std::fs::File;
 
@@ -9,6 +9,8 @@ use crate::failure::{GuestContext as _, Outcome};
 
 /// `DM_SUSPEND_FLAG`: without it `DM_DEV_SUSPEND` is a resume.
 pub const SUSPEND: u32 = 1 << 1;
+/// `DM_DEFERRED_REMOVE`.
+pub const DEFERRED_REMOVE: u32 = 1 << 17;
 /// `DM_SKIP_LOCKFS_FLAG`.
 pub const SKIP_LOCKFS: u32 = 1 << 10;
 /// `DM_NOFLUSH_FLAG`.
@@ -58,6 +60,13 @@ impl DmIoctl {
             *place = byte;
         }
         request
+    }
+
+    /// The same with `size` bytes after the structure, which hold `targets` targets (or a message).
+    #[must_use]
+    pub fn with_payload(self, size: usize, targets: u32) -> Self {
+        let size = u32::try_from(size).unwrap_or(0);
+        Self { data_size: SIZE + size, data_start: SIZE, target_count: targets, ..self }
     }
 
     /// What the kernel answered about who has the device open.

@@ -5,6 +5,7 @@
 //! by pure functions ([`table`], [`status`], [`info`]). [`map::Map`] is what a case holds: one device.
 //! Not here: where I/O is ([`crate::evidence`]) and how paths are made or fail ([`crate::paths`]).
 
+pub mod direct;
 pub mod info;
 pub mod interrupted;
 pub mod ioctl;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod test_target;
 pub mod tool;
 
+pub use direct::Direct;
 pub use info::Info;
 pub use interrupted::Suspender;
 pub use map::{Flush, Map};

@@ -24,6 +24,9 @@ use crate::wait::scaled;
 /// The assertion that fails when a read that succeeded returned anything but what was written.
 pub const READS_ARE_RIGHT: &str = "reads return what was written";
 
+/// The assertion that fails when the kernel says of one I/O twice that it is complete.
+pub const ENDS_ONCE: &str = "I/O ends exactly once";
+
 /// Up to this many I/Os, each completion is an event of its own; beyond, only the first and the end are told.
 const TOLD_ONE_BY_ONE: usize = 64;
 
@@ -156,6 +159,8 @@ struct State {
     /// The engine can't go on: why.
     broken: Option<String>,
     wrong: Option<String>,
+    /// What completed again.
+    twice: Option<String>,
 }
 
 /// One I/O on its way to an engine, with the memory that it needs.
@@ -183,13 +188,22 @@ impl Shared {
         };
         let results: Vec<_> = tickets.iter().map(result).collect();
         let tally = Tally { total: results.len(), pending: results.len(), ..Tally::default() };
-        let state = Mutex::new(State { results, tally, broken: None, wrong: None });
+        let state = Mutex::new(State { results, tally, broken: None, wrong: None, twice: None });
         Self { model, tickets, state, changed: Condvar::new() }
     }
 
-    /// The I/O `job` completed with `outcome` (bytes, or an errno).
-    pub(super) fn complete(&self, job: &Job, outcome: Result<u64, i32>) {
+    /// The I/O `job` completed with `outcome` (bytes, or an errno). `false`: it had completed before.
+    pub(super) fn complete(&self, job: &Job, outcome: Result<u64, i32>) -> bool {
         let completed = now();
+        {
+            let mut shared = lock(&self.state);
+            if let Some(first) = shared.results.get(job.index).filter(|first| first.order.is_some()) {
+                let again = format!("{} ended: {}, and again: {outcome:?}", job.spec, first.state);
+                shared.twice.get_or_insert(again);
+                self.changed.notify_all();
+                return false;
+            }
+        }
         let state = match outcome {
             Err(errno) => IoState::Failed(errno),
             Ok(bytes) if bytes == job.spec.bytes() => IoState::Ok,
@@ -214,6 +228,7 @@ impl Shared {
         self.changed.notify_all();
         drop(shared);
         report_completion(job, state, order, &tally);
+        true
     }
 
     fn note_in_model(&self, job: &Job, state: IoState) -> Option<String> {
@@ -311,6 +326,9 @@ impl Batch {
             if let Some(why) = &state.broken {
                 return Err(Failure::guest(why));
             }
+            if let Some(seen) = &state.twice {
+                return Err(Failure::assertion(ENDS_ONCE, seen));
+            }
             if let Some(seen) = &state.wrong {
                 return Err(Failure::assertion(READS_ARE_RIGHT, seen));
             }
@@ -386,4 +404,27 @@ fn now() -> f64 {
 /// A lock that a panicking holder can't take away: all changes under these locks are single assignments.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_completion_is_no_completion_of_another() {
+        let specs = super::super::writes(2);
+        let mut model = Model::new(1, 8);
+        model.filled();
+        let tickets: Vec<Ticket> = specs.iter().map(|spec| model.begin(*spec)).collect();
+        let shared = Shared::new(Arc::new(Mutex::new(model)), tickets);
+        let job = Job { index: 0, spec: specs[0], buffer: None };
+        assert!(shared.complete(&job, Ok(job.spec.bytes())));
+        assert!(!shared.complete(&job, Err(5)));
+        let file = Arc::new(tempfile::tempfile().expect("a file"));
+        let batch = Batch::new(Arc::new(shared), Engine::IoUring, vec![], file);
+        assert_eq!(batch.tally().to_string(), "2 I/Os: 1 pending, 1 ok");
+        let failure = batch.wait_all_completed(Duration::ZERO, "all I/O comes back").map(drop);
+        let seen = Failure::assertion(ENDS_ONCE, "write 0+1 ended: ok, and again: Err(5)");
+        assert_eq!(failure, Err(seen));
+    }
 }

@@ -35,7 +35,7 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use crate::condition::IoKind;
-pub use batch::{Batch, IoResult, IoState, READS_ARE_RIGHT, Tally};
+pub use batch::{Batch, ENDS_ONCE, IoResult, IoState, READS_ARE_RIGHT, Tally};
 pub use buffer::Buffer;
 pub use device::open as open_direct;
 pub use ledger::{DATA_IS_RIGHT, Ledger};

@@ -141,8 +141,7 @@ fn reap(mut ring: IoUring, jobs: Vec<Job>, shared: &Shared) {
             let index = usize::try_from(completion.user_data()).ok();
             let Some(job) = index.and_then(|index| jobs.get(index)) else { continue };
             let outcome = u64::try_from(completion.result()).map_err(|_| -completion.result());
-            shared.complete(job, outcome);
-            left -= 1;
+            left -= usize::from(shared.complete(job, outcome));
         }
     }
     drop(ManuallyDrop::into_inner(jobs));

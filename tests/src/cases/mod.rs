@@ -15,6 +15,7 @@ pub mod normal;
 pub mod race;
 pub mod requests;
 pub mod selftest;
+pub mod stress;
 
 use guest::case::{Case, LeftOut};
 
@@ -34,6 +35,7 @@ pub const GROUPS: &[&[Case]] = &[
     error_path::CASES,
     core::CASES,
     race::CASES,
+    stress::CASES,
     selftest::CASES,
     measurement::CASES,
 ];

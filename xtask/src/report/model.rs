@@ -5,6 +5,7 @@
 //! ```text
 //! {"v":1,
 //!  "kernel":{"source","variant","release","id"}, "host":{"qemu","accel","accel_reason","cpus","memory_mib"},
+//!  "stress":{"seed","seconds"?}?,
 //!  "cases":[{"name":"compat::x", "conditions":{"queue_mode":"bio",…}, "full_name":"compat::x[bio]",
 //!            "outcome":"Fail", "seconds":1.5, "message":"assertion: seen", "assertion"?, "splat"?, "artifacts"?,
 //!            "evidence"?, "history"?}],
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 use guest::case::full_name;
 use guest::condition::Condition;
+use guest::stress::Stress;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, FORMAT, HostFacts, KernelFacts, Kind};
@@ -41,6 +43,9 @@ pub struct Results {
     pub kernel: KernelFacts,
     /// The host.
     pub host: HostFacts,
+    /// What was asked of stress cases, if there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stress: Option<Stress>,
     /// In the order of the plan; what was not planned (there should be none) after it.
     pub cases: Vec<CaseResult>,
     /// The counts.
@@ -275,7 +280,8 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
     for event in events {
         last = last.max(event.t);
         match &event.kind {
-            Kind::RunStarted { kernel, host, planned } => {
+            Kind::RunStarted { kernel, host, stress, planned } => {
+                results.stress = *stress;
                 results.kernel = kernel.clone();
                 results.host = host.clone();
                 planned_names.clone_from(planned);

@@ -10,6 +10,7 @@ use console::Style;
 
 use super::model::{CaseResult, Results, Status};
 use super::plain;
+use crate::run::stress;
 
 /// How many of the slowest cases are told, in a run of more than as many.
 const SLOWEST: usize = 5;
@@ -50,6 +51,9 @@ fn head(out: &mut String, results: &Results) {
     let kinds: BTreeSet<&str> = results.cases.iter().filter_map(|case| case.evidence.as_deref()).collect();
     if !kinds.is_empty() {
         let _ = writeln!(out, "seen by {}", kinds.into_iter().collect::<Vec<_>>().join("; "));
+    }
+    if let Some(stress) = results.stress {
+        let _ = writeln!(out, "stress  {}", stress::options(stress).join(" "));
     }
     if !kernel.unknown_symbols.is_empty() {
         let _ = writeln!(out, "        this tree does not know {}", kernel.unknown_symbols.join(", "));

@@ -12,3 +12,4 @@ pub mod prepare;
 pub mod schedule;
 pub mod session;
 pub mod stream;
+pub mod stress;

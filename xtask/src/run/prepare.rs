@@ -17,6 +17,8 @@ use crate::progress::Progress;
 use crate::vm::argv::{self, Spec};
 use crate::vm::virtme::Virtme;
 
+use super::stress;
+
 /// The emulator.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -84,12 +86,14 @@ fn as_option<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().map(|possible| possible.get_name().to_owned()).unwrap_or_default()
 }
 
-/// For reading a [`Choice`] back from `rerun.json`.
+/// For reading a [`Choice`] and a demand for stress back from `rerun.json`.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true)]
 struct Replay {
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    stress: stress::Asked,
 }
 
 impl Choice {
@@ -115,9 +119,10 @@ impl Choice {
         pairs.chain(self.no_observe.then(|| "--no-observe".to_owned())).collect()
     }
 
-    /// Reads the options back.
-    pub fn replay(options: &[String]) -> anyhow::Result<Self> {
-        Ok(Replay::try_parse_from(options).context("read the options in rerun.json")?.choice)
+    /// Reads the options back, and what was asked of stress cases.
+    pub fn replay(options: &[String]) -> anyhow::Result<(Self, stress::Asked)> {
+        let replay = Replay::try_parse_from(options).context("read the options in rerun.json")?;
+        Ok((replay.choice, replay.stress))
     }
 
     /// Which kernel.
@@ -268,7 +273,7 @@ mod tests {
                 "--no-observe"
             ]
         );
-        assert_eq!(Choice::replay(&options).unwrap().options(), options);
+        assert_eq!(Choice::replay(&options).unwrap().0.options(), options);
         assert_eq!(Choice::default().options(), ["--variant", "pushback"]);
         let tree = Choice { tree: Some("/no/such/tree".into()), ..Choice::default() };
         assert_eq!(tree.options(), ["--tree", "/no/such/tree"]);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use guest::case::full_name;
 use guest::condition::{FileSystemKind, Transport};
+use guest::stress::Stress;
 use tests::expectations;
 
 use super::believe::{Believed, believe, not_applicable};
@@ -62,6 +63,8 @@ pub struct Setup<'a> {
     pub isolate: bool,
     /// Known deviations are failures.
     pub strict: bool,
+    /// What is asked of stress cases.
+    pub stress: Stress,
     /// Where everything goes.
     pub folder: &'a RunFolder,
     /// The stream of events.
@@ -144,8 +147,7 @@ impl Shared<'_> {
             let token = self.tokens.fetch_add(1, Ordering::Relaxed) + 1;
             let started = Instant::now();
             let planned = &item.planned;
-            let Some(mut facts) = session.run_case(planned.case, planned.condition, &item.shown, token)
-            else {
+            let Some(mut facts) = session.run_case(planned, self.setup.stress, &item.shown, token) else {
                 session.kill("the user interrupted the run");
                 return Ok(());
             };

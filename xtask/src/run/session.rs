@@ -5,14 +5,15 @@
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use guest::case::{Case, full_name};
-use guest::condition::Condition;
+use guest::case::{Case, Tag, full_name};
 use guest::message::{FromGuest, ToGuest};
+use guest::stress::Stress;
 use guest::trace::Record;
 
 use super::boot::BootError;
 use super::clocks::Factor;
 use super::judge::Facts;
+use super::plan::Planned;
 use super::stream::{Place, Stream};
 use crate::event::{Kind, Source};
 use crate::interrupt;
@@ -20,7 +21,8 @@ use crate::vm::argv::Spec;
 use crate::vm::console::{self, Edge, Found};
 use crate::vm::qemu::{Qemu, Signal};
 
-/// More kernel messages than this in one case are a failure of their own: they would bury a splat.
+/// More kernel messages than this in one case (a minute, if it is asked to go on for a time) are a failure of their own:
+/// they would bury a splat.
 const FLOOD_KIB: u64 = 1024;
 
 /// How often a wait looks at the user's Ctrl-C.
@@ -49,6 +51,7 @@ struct Watch {
     last_event: String,
     console_bytes: u64,
     ended_at: Option<Instant>,
+    flood_kib: u64,
 }
 
 impl Watch {
@@ -93,15 +96,17 @@ impl Session {
     }
 
     /// Runs one case to its end, or to the end of a clock; `None` when the user interrupts.
-    pub fn run_case(&mut self, case: &Case, condition: Condition, shown: &str, token: u64) -> Option<Facts> {
+    pub fn run_case(&mut self, planned: &Planned, stress: Stress, shown: &str, token: u64) -> Option<Facts> {
+        let Planned { case, condition } = *planned;
         self.place.case = Some(shown.to_owned());
         let started = Instant::now();
-        let deadline = self.factor.case(case.deadline_seconds);
+        let asked_for = stress.seconds.filter(|_| case.tag == Tag::Stress).unwrap_or(0);
+        let deadline = self.factor.case(case.deadline_seconds) + Duration::from_secs(asked_for.into());
         let kind =
             Kind::CaseStarted { name: case.name.to_owned(), condition, deadline: deadline.as_secs_f64() };
         self.emit(Source::Host, kind);
-        let request =
-            ToGuest::Run { token, case: case.name.to_owned(), condition, time_factor: self.factor.value() };
+        let (name, time_factor) = (case.name.to_owned(), self.factor.value());
+        let request = ToGuest::Run { token, case: name, condition, time_factor, stress };
         let mut watch = Watch {
             case: *case,
             token,
@@ -110,6 +115,7 @@ impl Session {
             last_event: format!("start of {}", full_name(case.name, &condition)),
             console_bytes: 0,
             ended_at: None,
+            flood_kib: FLOOD_KIB * (1 + u64::from(asked_for) / 60),
         };
         if let Err(error) = self.qemu.send(&request) {
             watch.facts.channel = Some(format!("{error:#}"));
@@ -176,8 +182,8 @@ impl Session {
                     watch.splat(splat.kind, &splat.first_line);
                 }
                 self.console(found);
-                if watch.console_bytes > FLOOD_KIB * 1024 {
-                    watch.facts.console_flood_kib = Some(FLOOD_KIB);
+                if watch.console_bytes > watch.flood_kib * 1024 {
+                    watch.facts.console_flood_kib = Some(watch.flood_kib);
                     return true;
                 }
             }

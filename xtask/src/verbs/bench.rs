@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use guest::condition::Transport;
 use guest::message::mode;
+use guest::stress::Stress;
 use serde::Serialize;
 
 use crate::cache::Cache;
@@ -237,6 +238,7 @@ impl Bench<'_> {
             jobs,
             isolate,
             strict: false,
+            stress: Stress::default(),
             options: self.options.common.choice.options(),
         };
         let mut done = job.run(&self.options.common.out, self.progress)?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use guest::condition::Transport;
+use guest::stress::Stress;
 use regex::Regex;
 use xshell::{Shell, cmd};
 
@@ -198,6 +199,7 @@ fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::
         jobs: jobs(None, &prepared.spec, &host)?,
         isolate: false,
         strict: false,
+        stress: Stress::default(),
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress).context("run the catalogue")?;

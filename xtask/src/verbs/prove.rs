@@ -2,6 +2,7 @@
 //! `cargo xtask prove`: does this suite tell a kernel with the feature from one without? Runs the catalogue on baseline,
 //! pushback and stock of one base and compares every cell with `tests/expectations/`.
 
+use guest::stress::Stress;
 use std::io::{ErrorKind, Write as _};
 
 use anyhow::Context as _;
@@ -154,6 +155,7 @@ pub fn prove(
             jobs: jobs(wanted_jobs, &prepared.spec, &host)?,
             isolate: false,
             strict: false,
+            stress: Stress::default(),
             options: run.options.clone(),
         };
         let done: Done = job.run_in(folder.inside(variant.name())?, progress)?;

@@ -6,6 +6,7 @@ mod front_end;
 
 use std::fmt::Write as _;
 
+use guest::stress::Stress;
 use tests::cases::selftest::{EXPECTED, NOTHING_OF_THE_HOST};
 
 use crate::cache::Cache;
@@ -55,6 +56,7 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
         jobs: 1,
         isolate: false,
         strict: false,
+        stress: Stress::default(),
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress)?;

@@ -4,6 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use guest::case::full_name;
 use guest::condition::Transport;
+use guest::stress::Stress;
 
 use crate::cache::Cache;
 use crate::event::{Event, Kind, Source};
@@ -18,6 +19,7 @@ use crate::run::plan::{Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Common, Prepared, jobs, prepare};
 use crate::run::schedule::{self, Item, Setup};
 use crate::run::stream::{Place, Stream};
+use crate::run::stress;
 use crate::vm::argv;
 
 /// The verb's options.
@@ -39,11 +41,13 @@ pub struct Options {
     /// A fresh VM for every case, or one VM for as many as stay clean
     #[arg(long, value_enum, default_value_t = Isolate::Run)]
     isolate: Isolate,
+    #[command(flatten)]
+    stress: stress::Asked,
     /// Count known deviations of stock kernels as failures
     #[arg(long)]
     strict: bool,
     /// Run again what a run folder, or the folder of one failure, holds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "stress", "seed", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
     rerun: Option<Utf8PathBuf>,
 }
 
@@ -60,9 +64,9 @@ enum Isolate {
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     report::check(&options.report)?;
     let rerun = options.rerun.as_deref().map(Rerun::read).transpose().code(Code::Usage)?;
-    let choice = match &rerun {
+    let (choice, stress) = match &rerun {
         Some(rerun) => Choice::replay(&rerun.options)?,
-        None => options.common.choice.clone(),
+        None => (options.common.choice.clone(), options.stress),
     };
     let plan = planned(options, rerun.as_ref())?;
     let progress = Progress::new();
@@ -75,6 +79,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         jobs: jobs(options.jobs, &prepared.spec, &host)?,
         isolate: options.isolate == Isolate::Case,
         strict: options.strict,
+        stress: stress.stress(),
         options: choice.options(),
     };
     let done = job.run(&options.common.out, &progress)?;
@@ -122,6 +127,8 @@ pub struct Job<'a> {
     pub isolate: bool,
     /// Known deviations are failures.
     pub strict: bool,
+    /// What is asked of stress cases.
+    pub stress: Stress,
     /// Options that choose the same kernel and machine again.
     pub options: Vec<String>,
 }
@@ -150,7 +157,8 @@ impl Job<'_> {
         let mut names: Vec<String> =
             self.items.iter().map(|i| full_name(i.planned.case.name, &i.planned.condition)).collect();
         names.dedup();
-        let rerun = Rerun { v: 1, options: self.options.clone(), cases: names };
+        let options = [self.options, stress::options(self.stress)].concat();
+        let rerun = Rerun { v: 1, options: options.clone(), cases: names };
         fs_err::write(folder.path().join("rerun.json"), serde_json::to_vec_pretty(&rerun)?)?;
         folder.write_shared("kernel.json", &serde_json::to_vec_pretty(&kernel.manifest)?)?;
         if let Some(config) = kernel.config() {
@@ -163,16 +171,23 @@ impl Job<'_> {
         let stream = Stream::create(&events, live::listener(progress, self.items.len()))?;
         let (kernel_facts, host) = self.prepared.facts();
         let planned = self.items.iter().map(|i| i.shown.clone()).collect();
-        stream.now(Source::Host, &Place::default(), Kind::RunStarted { kernel: kernel_facts, host, planned });
+        let told = stress::told(self.stress, self.items.iter().map(|item| &item.planned));
+        if let Some(told) = &told {
+            progress.line(told);
+        }
+        let stress = told.is_some().then_some(self.stress);
+        let kind = Kind::RunStarted { kernel: kernel_facts, host, stress, planned };
+        stream.now(Source::Host, &Place::default(), kind);
         let setup = Setup {
             spec: spec.clone(),
             kernel,
             jobs: self.jobs,
             isolate: self.isolate,
             strict: self.strict,
+            stress: self.stress,
             folder: &folder,
             stream: &stream,
-            options: &self.options,
+            options: &options,
         };
         let started = std::time::Instant::now();
         let failed = schedule::run(self.items, &setup).err();

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use guest::condition::QueueMode;
 use guest::measure::{COST, detail};
+use guest::stress::Stress;
 use serde::Serialize;
 
 use super::cost::{self, Sample};
@@ -139,7 +140,7 @@ impl<'a> Vms<'a> {
         let mut seen = vec![];
         for (token, planned) in (1..).zip(plan) {
             let shown = format!("{} #{vm}", planned.full_name());
-            let Some(facts) = session.run_case(planned.case, planned.condition, &shown, token) else {
+            let Some(facts) = session.run_case(planned, Stress::default(), &shown, token) else {
                 session.kill("the user interrupted the run");
                 return Err(coded(Code::HostFailed, "interrupted"));
             };

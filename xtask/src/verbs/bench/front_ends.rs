@@ -2,6 +2,7 @@
 //! `bench front-ends`: the same kernel booted by the project's own image and by virtme-ng, in turns, so that the host's load
 //! falls on both: from the start (of virtme-run, of QEMU) to the agent, and a fixed set of cases after that.
 
+use guest::stress::Stress;
 use std::time::Instant;
 
 use crate::run::judge::judge;
@@ -41,7 +42,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
             let started = Instant::now();
             for (token, planned) in (1_u64..).zip(&plan) {
                 let name = planned.full_name();
-                let facts = session.run_case(planned.case, planned.condition, &name, token);
+                let facts = session.run_case(planned, Stress::default(), &name, token);
                 let outcome = facts.as_ref().map(judge);
                 anyhow::ensure!(
                     outcome.as_ref().is_some_and(crate::outcome::Outcome::leaves_vm_clean),

@@ -2,6 +2,7 @@
 //! Ways in which virtme-ng, or the host under it, can let a VM down, each provoked on purpose: all of them say nothing about
 //! the kernel, so each must be `Infra`.
 
+use guest::stress::Stress;
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
@@ -99,7 +100,7 @@ fn outcome(
         Err(BootError::Kernel(message)) => return ("untestable", message),
         Err(error @ BootError::Interrupted) => return ("none", error.to_string()),
     };
-    let Some(mut facts) = session.run_case(planned.case, planned.condition, &planned.full_name(), 1) else {
+    let Some(mut facts) = session.run_case(planned, Stress::default(), &planned.full_name(), 1) else {
         return ("none", "interrupted".to_owned());
     };
     session.power_off(&mut facts);
