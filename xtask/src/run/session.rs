@@ -62,7 +62,12 @@ impl Watch {
             self.facts.allowed_splat = true;
         } else {
             let first = self.facts.splat.get_or_insert((kind.name().to_owned(), first_line.to_owned()));
-            self.facts.more_splats |= first.1 != first_line;
+            if first_line.starts_with(&first.1) {
+                // The same report, complete by now.
+                first_line.clone_into(&mut first.1);
+            } else {
+                self.facts.more_splats = true;
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ const HEAD: usize = 8;
 pub struct Splat {
     /// What it is.
     pub kind: Kind,
-    /// The line that tells it, without time stamp.
+    /// The line that tells it, without time stamp; of a complete report about two locks, with both.
     pub first_line: String,
     /// The report as it stood on the console, up to its end or its bound.
     pub text: String,
@@ -47,7 +47,10 @@ impl Open {
     }
 
     /// The complete splat.
-    pub fn into_splat(self) -> Splat {
+    pub fn into_splat(mut self) -> Splat {
+        if let Some(locks) = locks(&self.splat) {
+            self.splat.first_line += &locks;
+        }
         self.splat
     }
 
@@ -90,6 +93,28 @@ fn headline(kind: Kind, record: &str, before: &[String]) -> String {
         Some(said) if kind == Kind::Warning => format!("{record}: {}", said.trim()),
         _ => record.to_owned(),
     }
+}
+
+/// The two locks of a lockdep report, each with the function that takes it: all that tells one cycle from another, and the
+/// first line has none of it. `print_circular_bug_header()` of kernel/locking/lockdep.c.
+fn locks(splat: &Splat) -> Option<String> {
+    let records = splat.text.lines().flat_map(|line| super::line::records(line.as_bytes()));
+    let records: Vec<String> = records.collect();
+    let after = |end: &str| {
+        let at = records.iter().position(|record| record.trim_end().ends_with(end))?;
+        lock(records.get(at + 1)?)
+    };
+    let (wanted, held) = (after("is trying to acquire lock:")?, after("but task is already holding lock:")?);
+    (splat.kind == Kind::Lockdep).then(|| format!(": {wanted}, with {held} held"))
+}
+
+/// `ffff8880060591b0 (&q->sysfs_lock){+.+.}-{3:3}, at: blk_unregister_queue+0x41/0x120` without what differs from boot to boot:
+/// `&q->sysfs_lock at blk_unregister_queue`. `#6` after a name counts classes of the same name.
+fn lock(record: &str) -> Option<String> {
+    let (name, place) = record.split_once(" (")?.1.split_once("){")?;
+    let name = name.rsplit_once('#').map_or(name, |(name, _)| name);
+    let place = place.split_once(" at: ")?.1;
+    Some(format!("{name} at {}", place.split('+').next()?.trim()))
 }
 
 /// Whether a record ends a report. Anything that has an end of its own also ends at `---[ end trace`.
