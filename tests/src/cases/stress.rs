@@ -38,8 +38,8 @@ pub const CASES: &[Case] = &[
         summary: "no I/O fails or is lost while a map is suspended and resumed with noflush and its paths fail and return",
         tag: Tag::Stress,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps().suspends(SuspendForm::ALL).build(),
-        left_out: &[],
+        conditions: || Matrix::of_maps().build(),
+        left_out: &[DRAWN],
         allow: &[],
         deadline_seconds: 30,
         run: suspend_resume_storm,
@@ -50,8 +50,8 @@ pub const CASES: &[Case] = &[
         summary: "no I/O fails or is lost while tables are exchanged as fast as paths fail and return",
         tag: Tag::Stress,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps().build(),
-        left_out: &[DRAWN],
+        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
+        left_out: &[DRAWN, OTHER_TRANSPORT],
         allow: &[],
         deadline_seconds: 30,
         run: reload_races_path_failure,
@@ -124,21 +124,28 @@ fn request_based() -> Vec<Condition> {
     all
 }
 
-/// The profile from which the others are made. Faults that end with a time-out of more than a second come only if there is
-/// time.
+/// The faults of the few steps of a default run: none that ends with a time-out of more than a second, and over iSCSI those
+/// that differ from scsi_debug's.
+const fn quick_faults(transport: Transport) -> &'static [Fault] {
+    use Fault::{Delete, HostBusy, Message, Offline, PortalDisabled, TransportError};
+    match transport {
+        Transport::ScsiDebug => &[Message, Offline, Delete, TransportError, HostBusy],
+        Transport::Iscsi => &[Delete, PortalDisabled],
+    }
+}
+
+/// The profile from which the others are made.
 fn profile(bench: &Bench) -> Profile {
-    use Fault::{Delete, HostBusy, Message, Offline, TransportError};
-    let is_fast = |fault: &Fault| matches!(fault, Message | Offline | Delete | HostBusy | TransportError);
     let transport = bench.condition().transport.unwrap_or(Transport::ScsiDebug);
-    let faults =
-        Fault::of(transport).iter().filter(|fault| bench.stress().seconds.is_some() || is_fast(fault));
+    let is_long = bench.stress().seconds.is_some();
+    let faults = if is_long { Fault::of(transport) } else { quick_faults(transport) };
     Profile {
         forms: SuspendForm::ALL,
         between: 0..20_000,
         suspended: 0..20_000,
         interrupted: 0,
         always_reload: false,
-        faults: faults.copied().collect(),
+        faults: faults.to_vec(),
         down: 1_000..60_000,
         up: 0..40_000,
         held: 0,
@@ -146,14 +153,10 @@ fn profile(bench: &Bench) -> Profile {
     }
 }
 
-/// The map is suspended with noflush and resumed, with and without a new table, in the form of the condition; paths fail in
-/// every way and return. All I/O succeeds.
+/// The map is suspended with noflush and resumed, with and without a new table, in both forms; paths fail in every way and
+/// return. All I/O succeeds.
 fn suspend_resume_storm(bench: &mut Bench) -> Outcome {
-    let forms = match bench.condition().suspend {
-        Some(SuspendForm::Explicit) => &[SuspendForm::Explicit],
-        _ => &[SuspendForm::Implicit],
-    };
-    let profile = Profile { forms, ..profile(bench) };
+    let profile = profile(bench);
     storm(bench, SUSPEND_RESUME, &profile)
 }
 
