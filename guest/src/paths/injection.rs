@@ -72,7 +72,7 @@ impl Injection {
         if self == Self::TransportError {
             // With `delay=0`, a command is answered before anything is injected (`schedule_resp`). The driver takes less
             // than a second.
-            set("ndelay", &stay.as_nanos().clamp(1, 999_999_999).to_string())?;
+            set_when_idle("ndelay", &stay.as_nanos().clamp(1, 999_999_999).to_string())?;
         }
         set("opts", self.opts())?;
         set("every_nth", "1")?;
@@ -89,14 +89,12 @@ pub fn stop(paths: &[Path]) -> Outcome {
     if !is_active() {
         return Ok(());
     }
-    // First the errors, then the delay: the driver refuses to change it while it has commands (EBUSY).
+    // First the errors: with them, commands stay in the driver.
     for (name, value) in &QUIET[..2] {
         set(name, value)?;
     }
-    wait_for(LEAVES, "scsi_debug has no command left", || {
-        let (name, value) = QUIET[2];
-        Ok(fs::write(attribute(name), value).map_err(|error| format!("{name} = {value}: {error}")))
-    })?;
+    let (delay, none) = QUIET[2];
+    set_when_idle(delay, none)?;
     for path in paths.iter().filter(|path| path.state().is_some()) {
         set_timers(path, RETRIES, TIMEOUT)?;
     }
@@ -113,6 +111,13 @@ pub fn is_active() -> bool {
 
 fn set(name: &str, value: &str) -> Outcome {
     fs::write(attribute(name), value).guest(format_args!("write {value} to scsi_debug's {name}"))
+}
+
+/// A delay, which the driver refuses to change while it has commands (EBUSY).
+fn set_when_idle(name: &str, value: &str) -> Outcome {
+    wait_for(LEAVES, "scsi_debug has no command left", || {
+        Ok(fs::write(attribute(name), value).map_err(|error| format!("{name} = {value}: {error}")))
+    })
 }
 
 fn attribute(name: &str) -> String {
