@@ -26,7 +26,7 @@ use super::schedule::{Profile, Schedule};
 use super::world::World;
 
 /// How many exchanges of the table a storm has that is not asked for a time.
-const STEPS: usize = 10;
+const STEPS: usize = 8;
 /// How long a call may take, before scaling; a path that is deleted or scanned for is waited for as long.
 pub(super) const CALL: Duration = Duration::from_secs(10);
 /// How often a long storm says that it goes on; less than the host's patience with silence.
