@@ -33,12 +33,12 @@ const FILES: &[(&str, &str)] = files!(
     "io_kind.toml"
     "file_system.toml"
     "daemon.toml"
+    "stress.toml"
     "error_path.toml"
     "alua.toml"
     "fault.toml"
     "core.toml"
     "race.toml"
-    "stress.toml"
 );
 
 static FILE: LazyLock<Result<File, String>> = LazyLock::new(|| File::read(FILES));

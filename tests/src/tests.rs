@@ -103,6 +103,12 @@ fn the_default_run_is_known() {
             ("daemon::new_paths_complete_queued_io", 3),
             ("daemon::its_suspend_pushes_back", 1),
             ("daemon::its_removal_keeps_queued_io", 1),
+            ("stress::suspend_resume_storm", 4),
+            ("stress::reload_races_path_failure", 2),
+            ("stress::interrupted_suspends", 2),
+            ("stress::remove_while_queueing", 2),
+            ("stress::queue_settings_under_reload", 1),
+            ("stress::queue_settings_and_deleted_paths", 1),
             ("noflush::queue_settings_change_while_suspended", 2),
             ("noflush::more_suspends_than_tags", 2),
             ("noflush::split_io_is_whole", 1),
@@ -140,12 +146,6 @@ fn the_default_run_is_known() {
             ("race::pushback_meets_the_end_of_a_suspend", 1),
             ("race::pushback_meets_an_interruption", 1),
             ("race::pushback_meets_the_merge", 1),
-            ("stress::suspend_resume_storm", 4),
-            ("stress::reload_races_path_failure", 2),
-            ("stress::interrupted_suspends", 2),
-            ("stress::remove_while_queueing", 2),
-            ("stress::queue_settings_under_reload", 1),
-            ("stress::queue_settings_and_deleted_paths", 1),
         ]
     );
 }
