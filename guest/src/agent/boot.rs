@@ -11,7 +11,7 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
-use super::host_root;
+use super::{host_root, timers};
 use crate::message::{MODE_PARAMETER, mode};
 use crate::modules::Modules;
 
@@ -75,6 +75,7 @@ pub fn prepare() -> io::Result<Ready> {
         std::env::set_var("DM_DISABLE_UDEV", "1");
         std::env::set_var("HOME", "/");
     }
+    timers::check()?;
     let missing_modules = load_modules();
     Ok(Ready {
         mode,

@@ -10,6 +10,7 @@ mod port;
 mod postcondition;
 pub(crate) mod process;
 pub mod sabotage;
+mod timers;
 mod tracer;
 
 use std::os::fd::AsFd as _;

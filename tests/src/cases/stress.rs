@@ -119,9 +119,7 @@ pub const CASES: &[Case] = &[
 
 /// Maps that have requests.
 fn request_based() -> Vec<Condition> {
-    let mut all = Matrix::of_maps_over(&[Transport::ScsiDebug]).build();
-    all.retain(|condition| condition.queue_mode == Some(QueueMode::Rq));
-    all
+    Matrix::of_maps_over(&[Transport::ScsiDebug]).in_mode(QueueMode::Rq).build()
 }
 
 /// The faults of the few steps of a default run: none that ends with a time-out of more than a second, and over iSCSI only
