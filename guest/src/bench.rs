@@ -334,7 +334,9 @@ impl Bench {
 
     /// Reads the whole disk through a path, past every map, and compares it with what was written.
     pub fn data_is_what_was_written(&mut self) -> Outcome {
-        let node = match self.paths.iter().find_map(Path::usable) {
+        let refused = |path: &&Path| path.is_refused_io();
+        let (last, first): (Vec<_>, Vec<_>) = self.paths.iter().partition(refused);
+        let node = match first.into_iter().chain(last).find_map(Path::usable) {
             Some(path) => path.node(),
             None => self.paths(1)?.first().map(Path::node).unwrap_or_default(),
         };

@@ -123,6 +123,12 @@ impl Path {
         read(&format!("{}/state", self.folder())).ok()
     }
 
+    /// Whether ALUA's handler is attached and lets no I/O through to the device (`alua_prep_fn`).
+    pub fn is_refused_io(&self) -> bool {
+        let state = read(&format!("{}/access_state", self.folder()));
+        state.is_ok_and(|state| matches!(state.as_str(), "standby" | "unavailable"))
+    }
+
     /// What is at this path's address now, if it can be used, device-mapper aside: this path, or the one that
     /// came after it when it had been deleted.
     pub fn usable(&self) -> Option<Self> {

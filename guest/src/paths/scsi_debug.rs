@@ -144,3 +144,9 @@ impl Change {
         }
     }
 }
+
+/// Whether a path takes no I/O for whoever heeds ALUA: with `vpd_use_hostno=0` the driver reports the ports of a host as active,
+/// non-optimized or standby by the host's number (`resp_report_tgtpgs`).
+pub fn is_standby(path: &Path) -> bool {
+    path.address().host % 3 == 2
+}

@@ -6,6 +6,7 @@ use guest::bench::daemon::RECOVERED;
 use guest::bench::io::Io;
 use guest::bench::multipath::MultipathMap;
 use guest::case::LeftOut;
+use guest::paths::{Path, scsi_debug};
 use guest::prelude::*;
 
 use crate::matrix::Matrix;
@@ -100,9 +101,19 @@ struct Queued {
     io: Io,
 }
 
+/// Two more paths, or as many as it takes until one takes I/O: the daemon asks for ALUA's handler, which lets none through to a
+/// standby path.
+fn paths_that_take_io(bench: &mut Bench) -> Outcome<Vec<Path>> {
+    let mut paths = bench.paths(2)?;
+    while paths.iter().all(scsi_debug::is_standby) {
+        paths.extend(bench.paths(1)?);
+    }
+    Ok(paths)
+}
+
 /// Two paths, multipathd, its map; the paths are lost, which the I/O finds out, and it waits in the target.
 fn queued_in_the_daemons_map(bench: &mut Bench) -> Outcome<Queued> {
-    let paths = bench.paths(2)?;
+    let paths = paths_that_take_io(bench)?;
     let map = bench.multipathd(&paths)?;
     map.fail_every_path(Fault::Offline)?;
     let io = bench.submit(&map)?;
@@ -128,7 +139,7 @@ fn new_paths_complete_queued_io(bench: &mut Bench) -> Outcome {
         io.is_queued_in_the_target_again()?;
         map.repair_every_path(Fault::Delete)?;
     } else {
-        bench.paths(2)?;
+        paths_that_take_io(bench)?;
     }
     io.succeeds()?;
     bench.reloaded_by_noflush_resume(&map, &before)?;
