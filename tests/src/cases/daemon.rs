@@ -35,8 +35,8 @@ pub const CASES: &[Case] = &[
         tag: Tag::Daemon,
         needs: super::NEEDS,
         conditions: || {
-            let deleted = over_scsi_debug().in_mode(QueueMode::Rq).faults(&[Fault::Delete]);
-            over_scsi_debug().faults(&[Fault::Offline]).and(deleted).build()
+            let deleted = Matrix::of_fast_maps().in_mode(QueueMode::Rq).faults(&[Fault::Delete]);
+            Matrix::of_fast_maps().faults(&[Fault::Offline]).and(deleted).build()
         },
         left_out: &[
             FORMS,
@@ -60,7 +60,7 @@ pub const CASES: &[Case] = &[
         summary: "`multipathd suspend map` pushes I/O back, `resume map` queues it again, its checker reinstates paths",
         tag: Tag::Daemon,
         needs: super::NEEDS,
-        conditions: || over_scsi_debug().in_mode(QueueMode::Rq).build(),
+        conditions: || Matrix::of_fast_maps().in_mode(QueueMode::Rq).build(),
         left_out: &[
             FORMS,
             ISCSI,
@@ -79,7 +79,7 @@ pub const CASES: &[Case] = &[
         summary: "`multipath -f` leaves queued I/O alone; once that has failed as told, it removes the map",
         tag: Tag::Daemon,
         needs: super::NEEDS,
-        conditions: || over_scsi_debug().in_mode(QueueMode::Bio).build(),
+        conditions: || Matrix::of_fast_maps().in_mode(QueueMode::Bio).build(),
         left_out: &[
             FORMS,
             ISCSI,
@@ -90,10 +90,6 @@ pub const CASES: &[Case] = &[
         run: its_removal_keeps_queued_io,
     },
 ];
-
-fn over_scsi_debug() -> Matrix {
-    Matrix::of_maps_over(&[Transport::ScsiDebug])
-}
 
 /// I/O that waits in the target of a map that multipathd made.
 struct Queued {

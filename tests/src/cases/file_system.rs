@@ -57,7 +57,7 @@ pub const CASES: &[Case] = &[
         summary: "a write with PREFLUSH and FUA is pushed back, and what it promised is on the disk when it completes",
         tag: Tag::Normal,
         needs: NEEDS,
-        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
+        conditions: || Matrix::of_fast_maps().build(),
         left_out: &[
             IMPLICIT,
             LeftOut { what: "iscsi", reason: "the map's path is a loop device, for its cache" },
@@ -107,7 +107,7 @@ pub const CASES: &[Case] = &[
 
 /// One file system in each queue mode: the first of `kinds` on a bio-based map.
 fn over_scsi_debug(kinds: &[FileSystemKind]) -> Vec<Condition> {
-    Matrix::of_maps_over(&[Transport::ScsiDebug]).file_systems(kinds).crossed().build()
+    Matrix::of_fast_maps().file_systems(kinds).crossed().build()
 }
 
 fn write_and_sync(files: &FileSystem, content: &Content) -> Outcome {

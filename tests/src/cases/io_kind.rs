@@ -42,7 +42,7 @@ const fn case(
         summary,
         tag: Tag::Io,
         needs: super::NEEDS,
-        conditions: || over_scsi_debug().build(),
+        conditions: || Matrix::of_fast_maps().build(),
         left_out: &[IMPLICIT, THE_MAP],
         allow: &[],
         deadline_seconds: 30,
@@ -50,14 +50,10 @@ const fn case(
     }
 }
 
-fn over_scsi_debug() -> Matrix {
-    Matrix::of_maps_over(&[Transport::ScsiDebug])
-}
-
 /// The table of this group.
 pub const CASES: &[Case] = &[
     Case {
-        conditions: || over_scsi_debug().in_mode(QueueMode::Rq).build(),
+        conditions: || Matrix::of_fast_maps().in_mode(QueueMode::Rq).build(),
         left_out: &[
             IMPLICIT,
             THE_MAP,
@@ -81,7 +77,7 @@ pub const CASES: &[Case] = &[
         striped_io_with_one_half_pushed_back_completes,
     ),
     Case {
-        conditions: || over_scsi_debug().in_mode(QueueMode::Bio).build(),
+        conditions: || Matrix::of_fast_maps().in_mode(QueueMode::Bio).build(),
         left_out: &[
             IMPLICIT,
             THE_MAP,
@@ -98,7 +94,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
-        conditions: || over_scsi_debug().in_mode(QueueMode::Bio).build(),
+        conditions: || Matrix::of_fast_maps().in_mode(QueueMode::Bio).build(),
         left_out: &[
             IMPLICIT,
             LeftOut { what: "iscsi", reason: "the initiator over TCP has no poll queues" },
@@ -165,8 +161,8 @@ pub const CASES: &[Case] = &[
     },
     Case {
         conditions: || {
-            let direct = over_scsi_debug().ios(&[IoKind::Write]);
-            direct.and(over_scsi_debug().ios(IoKind::CACHED).crossed()).build()
+            let direct = Matrix::of_fast_maps().ios(&[IoKind::Write]);
+            direct.and(Matrix::of_fast_maps().ios(IoKind::CACHED).crossed()).build()
         },
         left_out: &[
             IMPLICIT,

@@ -50,7 +50,7 @@ pub const CASES: &[Case] = &[
         summary: "no I/O fails or is lost while tables are exchanged as fast as paths fail and return",
         tag: Tag::Stress,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
+        conditions: || Matrix::of_fast_maps().build(),
         left_out: &[DRAWN, OTHER_TRANSPORT],
         allow: &[],
         deadline_seconds: 30,
@@ -62,7 +62,7 @@ pub const CASES: &[Case] = &[
         summary: "whenever a noflush suspend is interrupted, I/O fails only if it was under way then, and none is lost",
         tag: Tag::Stress,
         needs: super::HELD,
-        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
+        conditions: || Matrix::of_fast_maps().build(),
         left_out: &[DRAWN, OTHER_TRANSPORT],
         allow: &[],
         deadline_seconds: 30,
@@ -74,7 +74,7 @@ pub const CASES: &[Case] = &[
         summary: "a map that queues I/O can be removed in every way, whoever suspends it meanwhile, and its I/O ends",
         tag: Tag::Stress,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps_over(&[Transport::ScsiDebug]).build(),
+        conditions: || Matrix::of_fast_maps().build(),
         left_out: &[
             OTHER_TRANSPORT,
             LeftOut { what: "suspend form", reason: "no table is exchanged for another that works" },
@@ -119,7 +119,7 @@ pub const CASES: &[Case] = &[
 
 /// Maps that have requests.
 fn request_based() -> Vec<Condition> {
-    Matrix::of_maps_over(&[Transport::ScsiDebug]).in_mode(QueueMode::Rq).build()
+    Matrix::of_fast_maps().in_mode(QueueMode::Rq).build()
 }
 
 /// The faults of the few steps of a default run: none that ends with a time-out of more than a second, and over iSCSI only
