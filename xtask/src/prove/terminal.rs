@@ -25,7 +25,7 @@ pub fn render(proof: &Proof, folder: &Utf8Path, width: usize, colours: bool) -> 
     let mut out = format!("base {}: {}\n\n", proof.base, kernels.join(", "));
     table(&mut out, proof, &rows, width, colours);
     notes(&mut out, proof);
-    differences(&mut out, proof, folder, colours);
+    out += &differences(proof, folder, colours);
     let _ = writeln!(out, "\n{}", paint(&proof.counted(), proof.summary.mismatched > 0, colours));
     let _ = writeln!(out, "everything is in {folder}");
     out
@@ -119,7 +119,9 @@ fn notes(out: &mut String, proof: &Proof) {
     }
 }
 
-fn differences(out: &mut String, proof: &Proof, folder: &Utf8Path, colours: bool) {
+/// Every cell that is not as expected, with why and how to run it again.
+pub fn differences(proof: &Proof, folder: &Utf8Path, colours: bool) -> String {
+    let mut out = String::new();
     for (cell, run) in proof.mismatches() {
         let place = format!("{MARK}{} on {}", cell.full_name, cell.variant);
         let _ = writeln!(out, "\n{}", paint(&place, true, colours));
@@ -130,6 +132,7 @@ fn differences(out: &mut String, proof: &Proof, folder: &Utf8Path, colours: bool
     for run in proof.runs.iter().filter(|run| !run.complete) {
         let _ = writeln!(out, "\nthe run on {} did not come to its end", run.variant);
     }
+    out
 }
 
 fn paint(text: &str, wrong: bool, colours: bool) -> String {

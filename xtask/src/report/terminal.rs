@@ -32,7 +32,7 @@ pub fn summary(results: &Results, run_folder: &Utf8Path, colours: bool) -> Strin
     deviations(&mut out, &results.cases, colours);
     skips(&mut out, &results.cases, colours);
     slowest(&mut out, &results.cases);
-    troubles(&mut out, &results.cases, run_folder, colours);
+    out += &troubles(results, run_folder, colours);
     counts(&mut out, results, run_folder, colours);
     out
 }
@@ -104,7 +104,8 @@ fn slowest(out: &mut String, cases: &[CaseResult]) {
 }
 
 /// Everything that is neither pass nor explained: with its message, its folder, and how to run it again.
-fn troubles(out: &mut String, cases: &[CaseResult], run_folder: &Utf8Path, colours: bool) {
+pub fn troubles(results: &Results, run_folder: &Utf8Path, colours: bool) -> String {
+    let (mut out, cases) = (String::new(), &results.cases);
     let bad = |case: &&CaseResult| case.outcome.is_failure() || case.outcome == Status::Infra;
     for case in cases.iter().filter(bad) {
         let word = paint(case.outcome, case.outcome.name(), colours);
@@ -135,6 +136,7 @@ fn troubles(out: &mut String, cases: &[CaseResult], run_folder: &Utf8Path, colou
         let word = paint(Status::NotRun, "NotRun", colours);
         let _ = writeln!(out, "\n{word}  {count} of {} cases: {}", cases.len(), plain(message));
     }
+    out
 }
 
 fn counts(out: &mut String, results: &Results, run_folder: &Utf8Path, colours: bool) {

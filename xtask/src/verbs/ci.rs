@@ -3,6 +3,7 @@
 //! gave; the last line counts it all, and nothing but a clean sheet ends with 0.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -47,27 +48,49 @@ const NEWER: &str = "6.12";
 /// The base that is proven with `--full`.
 const OLDER: &str = "6.1";
 
+/// What one stage gave.
+#[derive(Debug, Default)]
+pub struct Stage {
+    /// How many of what.
+    pub counts: Counts,
+    /// What failed, a few lines each.
+    pub failures: String,
+}
+
+impl Stage {
+    /// A stage that passes or fails as a whole.
+    fn whole(failure: Option<String>) -> Self {
+        failure.map_or(Self { counts: Counts::PASS, failures: String::new() }, |failure| Self {
+            counts: Counts::FAIL,
+            failures: failure + "\n",
+        })
+    }
+}
+
 /// What all stages together gave.
 struct Tally {
     counts: Counts,
     worst: Code,
+    /// What failed, by stage: told again at the end, for the middle of a long log is what gets lost.
+    failures: String,
 }
 
 impl Tally {
     /// Runs one stage; an error is one failure of its own.
-    fn stage(&mut self, name: &str, run: impl FnOnce() -> anyhow::Result<Counts>) {
+    fn stage(&mut self, name: &str, run: impl FnOnce() -> anyhow::Result<Stage>) {
         if interrupt::requested() {
             return;
         }
         println!("\n== {name}");
         let start = Instant::now();
-        let counts = run().unwrap_or_else(|error| {
+        let Stage { counts, failures } = run().unwrap_or_else(|error| {
             println!("error: {error:#}");
             self.worst = self.worst.max(code_of(&error));
-            Counts::FAIL
+            Stage::whole(Some(format!("error: {error:#}")))
         });
         if counts.failed > 0 {
             self.worst = self.worst.max(Code::CaseFailed);
+            let _ = write!(self.failures, "\n== {name}: {} failed\n{failures}", counts.failed);
         }
         let seconds = start.elapsed().as_secs_f64();
         println!("== {name}: {counts} ({seconds:.1} s)");
@@ -79,7 +102,7 @@ impl Tally {
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let progress = Progress::new();
     host::ensure_ready(Needs::Base { download: None }, options.yes, &progress)?;
-    let mut tally = Tally { counts: Counts::default(), worst: Code::AllPassed };
+    let mut tally = Tally { counts: Counts::default(), worst: Code::AllPassed, failures: String::new() };
     tally.stage("format", || check(|sh| cmd!(sh, "cargo fmt --all --check").run()));
     tally.stage("clippy", || {
         check(|sh| cmd!(sh, "cargo clippy --locked --workspace --all-targets -- -D warnings").run())
@@ -121,34 +144,27 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         });
     }
     tally.stage(&format!("selftest on {OLDER}"), || selftest::counted(&kernel(OLDER, None), &progress));
-    let Tally { counts, worst } = tally;
+    let Tally { counts, worst, failures } = tally;
     let code = if interrupt::requested() { Code::HostFailed } else { worst };
-    println!("\n{counts}");
+    println!("{failures}\n{counts}");
     Ok(code)
 }
 
 /// The series of a base: they apply and build patch by patch, without warnings, and are in style.
-fn patches(base: &str, progress: &Progress) -> anyhow::Result<Counts> {
+fn patches(base: &str, progress: &Progress) -> anyhow::Result<Stage> {
     let report = kernel::check(base, &Cache::open()?, progress)?;
     print!("{}", report.render());
     let (passed, failed) = report.counts();
-    Ok(Counts { passed, failed, skipped: 0 })
+    Ok(Stage { counts: Counts { passed, failed, skipped: 0 }, failures: report.failures() })
 }
 
 /// A command of cargo's that passes or fails as a whole.
-fn check(run: impl FnOnce(&Shell) -> xshell::Result<()>) -> anyhow::Result<Counts> {
-    let shell = Shell::new()?;
-    Ok(match run(&shell) {
-        Ok(()) => Counts::PASS,
-        Err(error) => {
-            println!("{error}");
-            Counts::FAIL
-        }
-    })
+fn check(run: impl FnOnce(&Shell) -> xshell::Result<()>) -> anyhow::Result<Stage> {
+    Ok(Stage::whole(run(&Shell::new()?).err().map(|error| error.to_string())))
 }
 
-fn unit_tests() -> anyhow::Result<Counts> {
-    let mut counts = Counts::default();
+fn unit_tests() -> anyhow::Result<Stage> {
+    let Stage { mut counts, mut failures } = Stage::default();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let line = Regex::new(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")?;
     let result = Tool::new(cargo).args(["test", "--locked", "--workspace"]).stream(|text| {
@@ -156,18 +172,20 @@ fn unit_tests() -> anyhow::Result<Counts> {
         if let Some(found) = line.captures(text) {
             let number = |n: usize| found[n].parse().unwrap_or(0);
             counts += Counts { passed: number(1), failed: number(2), skipped: number(3) };
+        } else if text.starts_with("test ") && text.ends_with(" ... FAILED") {
+            let _ = writeln!(failures, "{text}");
         }
     });
     if let Err(error) = result {
         // A crate that does not compile has no result line, and must count all the same.
-        println!("{error}");
+        let _ = writeln!(failures, "{error}");
         counts.failed = counts.failed.max(1);
     }
-    Ok(counts)
+    Ok(Stage { counts, failures })
 }
 
 /// A cell that is as expected has passed, whatever it did; one that is not applicable is skipped.
-fn proof(common: &Common, transports: &[Transport], progress: &Progress) -> anyhow::Result<Counts> {
+fn proof(common: &Common, transports: &[Transport], progress: &Progress) -> anyhow::Result<Stage> {
     let machine = Machine {
         base: common.choice.base.clone(),
         flavour: common.choice.flavour,
@@ -179,8 +197,8 @@ fn proof(common: &Common, transports: &[Transport], progress: &Progress) -> anyh
     let proven = prove::prove(&test::default_plan_over(transports)?, &machine, None, progress)
         .context("make the proof")?;
     print!("{}", proven.told());
-    let counts = proven.proof.counts();
-    proven.code().map(|_| counts)
+    let stage = Stage { counts: proven.proof.counts(), failures: proven.differences() };
+    proven.code().map(|_| stage)
 }
 
 /// The first condition of every case in every transport.
@@ -190,7 +208,7 @@ fn one_of_each(mut plan: Vec<Planned>) -> Vec<Planned> {
     plan
 }
 
-fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::Result<Counts> {
+fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::Result<Stage> {
     let prepared = prepare(&common.choice, common.yes, &Cache::open()?, progress)?;
     let (_, host) = prepared.facts();
     let job = test::Job {
@@ -204,5 +222,7 @@ fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::
     };
     let done = job.run(&common.out, progress).context("run the catalogue")?;
     print!("{}", terminal::summary(&done.results, &done.folder, false));
-    done.failed.map_or_else(|| Ok(Counts::from(&done.results.summary)), Err)
+    let counts = Counts::from(&done.results.summary);
+    let failures = terminal::troubles(&done.results, &done.folder, false);
+    done.failed.map_or(Ok(Stage { counts, failures }), Err)
 }

@@ -94,6 +94,11 @@ impl Proven {
         terminal::render(&self.proof, &self.folder, width, console::colors_enabled())
     }
 
+    /// What was not as expected, as text for people.
+    pub fn differences(&self) -> String {
+        terminal::differences(&self.proof, &self.folder, false)
+    }
+
     /// What the verb ends with: what broke a run off, or what the cells say.
     pub fn code(self) -> anyhow::Result<Code> {
         self.failed.map_or_else(|| Ok(self.proof.code(interrupt::requested())), Err)

@@ -13,11 +13,11 @@ use crate::cache::Cache;
 use crate::event::{Event, Kind};
 use crate::exit::Code;
 use crate::progress::Progress;
-use crate::report::counts::Counts;
 use crate::report::model::{CaseResult, Results, Status};
 use crate::run::plan::{Planned, Scope, Selection};
 use crate::run::prepare::{Common, prepare};
 use crate::run::schedule::Item;
+use crate::verbs::ci::Stage;
 use crate::verbs::test::{self, Job};
 
 /// The verb's options.
@@ -35,16 +35,16 @@ const TIME_LIMIT_IN_DEADLINES: f64 = 4.0;
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let progress = Progress::new();
-    let counts = selected(&options.selection, &options.common, &progress)?;
+    let Stage { counts, .. } = selected(&options.selection, &options.common, &progress)?;
     Ok(if counts.failed == 0 { Code::AllPassed } else { Code::CaseFailed })
 }
 
 /// All selftests, for `ci`.
-pub fn counted(common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
+pub fn counted(common: &Common, progress: &Progress) -> anyhow::Result<Stage> {
     selected(&Selection::default(), common, progress)
 }
 
-fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyhow::Result<Counts> {
+fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyhow::Result<Stage> {
     let selftests = selection.select(tests::catalogue(), Scope::Selftest)?;
     let follower = test::default_plan()?[0];
     let cache = Cache::open()?;
@@ -63,14 +63,13 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
     if let Some(error) = done.failed {
         return Err(error);
     }
-    let (table, mut counts) = compare(&done.results, &done.events);
-    print!("{table}");
+    let mut stage = compare(&done.results, &done.events);
     if let Some(virtme) = prepared.spec.virtme.as_ref().filter(|_| selection.filters.is_empty()) {
-        let (table, more) = front_end::run(&prepared.spec, virtme, &follower, &cache, &done.folder)?;
-        print!("{table}");
-        counts += more;
+        let more = front_end::run(&prepared.spec, virtme, &follower, &cache, &done.folder)?;
+        stage.counts += more.counts;
+        stage.failures += &more.failures;
     }
-    Ok(counts)
+    Ok(stage)
 }
 
 /// Each selftest, then the follower.
@@ -85,23 +84,24 @@ fn pairs(selftests: &[Planned], follower: Planned) -> Vec<Item> {
     selftests.iter().flat_map(pair).collect()
 }
 
-fn compare(results: &Results, events: &[Event]) -> (String, Counts) {
-    let mut table = format!(
-        "{:<36} {:<12} {:<12} {:>7} {:>7}  next case\n",
-        "selftest", "expected", "outcome", "s", "limit"
-    );
-    let mut counts = Counts::default();
+/// Prints the table of the selftests.
+fn compare(results: &Results, events: &[Event]) -> Stage {
+    println!("{:<36} {:<12} {:<12} {:>7} {:>7}  next case", "selftest", "expected", "outcome", "s", "limit");
+    let mut stage = Stage::default();
     for pair in results.cases.chunks(2) {
         let [case, next] = pair else { continue };
         let (row, good) = compare_one(case, next, deadline(events, case), &results.host.boot);
-        table.push_str(&row);
+        print!("{row}");
         match good {
-            _ if is_not_applicable(case, &results.host.boot) => counts.skipped += 1,
-            true => counts.passed += 1,
-            false => counts.failed += 1,
+            _ if is_not_applicable(case, &results.host.boot) => stage.counts.skipped += 1,
+            true => stage.counts.passed += 1,
+            false => {
+                stage.counts.failed += 1;
+                stage.failures += &row;
+            }
         }
     }
-    (table, counts)
+    stage
 }
 
 /// Whether the flavour has not got what would notice (KASAN, KCSAN, lockdep), or the image nothing of the host.

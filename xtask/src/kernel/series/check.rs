@@ -243,18 +243,29 @@ impl Report {
     /// The table of patches with their problems, and the diffstats.
     pub fn render(&self) -> String {
         use std::fmt::Write as _;
+        let mut text = self.table(self.rows.iter());
+        for (series, stat) in &self.stats {
+            let _ = writeln!(text, "\n{series}\n{stat}");
+        }
+        text
+    }
+
+    /// The rows of patches with problems.
+    pub fn failures(&self) -> String {
+        self.table(self.rows.iter().filter(|row| !row.problems.is_empty()))
+    }
+
+    fn table<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> String {
+        use std::fmt::Write as _;
         let width = self.rows.iter().map(|row| row.patch.len()).max().unwrap_or(0);
         let mut text = String::new();
-        for row in &self.rows {
+        for row in rows {
             let verdict = if row.problems.is_empty() { "ok" } else { "NOT OK" };
             let (stack, patch, seconds) = (&row.stack, &row.patch, row.seconds);
             let _ = writeln!(text, "{stack:<18}  {patch:<width$}  {seconds:>5.1} s  {verdict}");
             for problem in &row.problems {
                 let _ = writeln!(text, "    {problem}");
             }
-        }
-        for (series, stat) in &self.stats {
-            let _ = writeln!(text, "\n{series}\n{stat}");
         }
         text
     }

@@ -10,12 +10,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cache::Cache;
 use crate::command::Tool;
-use crate::report::counts::Counts;
 use crate::run::boot::BootError;
 use crate::run::judge::judge;
 use crate::run::plan::Planned;
 use crate::run::session::Session;
 use crate::run::stream::Stream;
+use crate::verbs::ci::Stage;
 use crate::vm::argv::Spec;
 use crate::vm::virtme::{Sabotage, Virtme};
 
@@ -27,33 +27,36 @@ struct Trouble {
     message: &'static str,
 }
 
-/// Provokes all of them on VMs like `spec`; `case` is what runs where a VM comes up all the same.
+/// Provokes all of them on VMs like `spec`, and prints the table of them; `case` is what runs where a VM comes up all the same.
 pub fn run(
     spec: &Spec,
     virtme: &Virtme,
     case: &Planned,
     cache: &Cache,
     folder: &Utf8Path,
-) -> anyhow::Result<(String, Counts)> {
+) -> anyhow::Result<Stage> {
     let scratch = cache.scratch("troubles-")?;
     let scratch = Utf8Path::from_path(scratch.path()).context("the cache folder's name is not UTF-8")?;
     let stream = Stream::create(&folder.join("front-end.jsonl"), Box::new(|_| {}))?;
-    let mut table = format!("{:<36} {:<12} {:<12}\n", "virtme-ng", "expected", "outcome");
-    let mut counts = Counts::default();
+    println!("{:<36} {:<12} {:<12}", "virtme-ng", "expected", "outcome");
+    let mut stage = Stage::default();
     for (vm, trouble) in (1_u32..).zip(troubles(virtme, scratch)?) {
         // Verbose: what process 1 says is part of the evidence.
         let spec = Spec { virtme: Some(trouble.virtme), verbose: true, ..spec.clone() };
         let dir = folder.join("front-end").join(trouble.name);
         let (outcome, message) = outcome(&spec, &dir, vm, &stream, case);
-        let _ = writeln!(table, "{:<36} {:<12} {outcome:<12}", trouble.name, "Infra");
+        let row = format!("{:<36} {:<12} {outcome:<12}", trouble.name, "Infra");
+        println!("{row}");
         if outcome == "Infra" && message.contains(trouble.message) {
-            counts.passed += 1;
+            stage.counts.passed += 1;
         } else {
-            counts.failed += 1;
-            let _ = writeln!(table, "    WRONG: {message} (expected a message with {:?})", trouble.message);
+            stage.counts.failed += 1;
+            let wrong = format!("    WRONG: {message} (expected a message with {:?})", trouble.message);
+            println!("{wrong}");
+            let _ = writeln!(stage.failures, "{row}\n{wrong}");
         }
     }
-    Ok((table, counts))
+    Ok(stage)
 }
 
 fn troubles(virtme: &Virtme, scratch: &Utf8Path) -> anyhow::Result<Vec<Trouble>> {
