@@ -23,7 +23,6 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::condition::{Condition, Fault, FileSystemKind, IoKind, QueueMode, Transport};
 use crate::daemon::Multipathd;
-use crate::dm::map::Creator;
 use crate::dm::{Access, DmName, Map, Multipath, NoPath, Sectors, Selector, Table, Target};
 use crate::evidence::blk_debugfs_missing;
 use crate::failure::{Failure, GuestContext, Outcome, skip};
@@ -60,8 +59,6 @@ pub struct Bench {
     access: Access,
     /// The one that made the map, if it was not the case itself.
     daemon: Option<Multipathd>,
-    /// Started while the paths are made, used by the first map.
-    creator: Option<Creator>,
     taken_down: bool,
 }
 
@@ -82,7 +79,6 @@ impl Bench {
             batches: Vec::new(),
             access: Access::Symmetric,
             daemon: None,
-            creator: None,
             taken_down: false,
         }
     }
@@ -135,9 +131,6 @@ impl Bench {
     /// `count` paths to the one disk that this case did not have yet: those that the VM kept, then new ones.
     /// The first call gives the disk its first content.
     pub fn paths(&mut self, count: u32) -> Outcome<Vec<Path>> {
-        if self.maps.is_empty() && self.gates.is_empty() && self.creator.is_none() {
-            self.creator = Some(Map::creator()?);
-        }
         let mine: Vec<u32> = self.paths.iter().map(|path| path.address().host).collect();
         let transport = self.transport();
         let mut new = paths::kept(transport, self.fault());
@@ -345,18 +338,11 @@ impl Bench {
 
     /// A map with any table; it is taken down with the rest.
     pub(crate) fn create(&mut self, name: &str, table: &Table) -> Outcome<Map> {
-        let map = self.make(name, table)?;
+        let map = make(name, table)?;
         // One that had the same name is gone.
         self.maps.retain(|other| other.name() != map.name());
         self.maps.push(map.clone());
         Ok(map)
-    }
-
-    /// Makes a device; the caller puts it where the clean-up finds it.
-    fn make(&mut self, name: &str, table: &Table) -> Outcome<Map> {
-        let name = DmName::of(name).guest("name a map")?;
-        let creator = self.creator.take().map_or_else(Map::creator, Ok)?;
-        rcu::expedited(|| Map::create(creator, name, table))
     }
 
     fn ledger(&mut self) -> Outcome<&mut Ledger> {
@@ -374,6 +360,12 @@ impl Bench {
     fn first_path(&self) -> Outcome<&Path> {
         self.paths.first().ok_or_else(|| Failure::guest("the case asked for a map before paths"))
     }
+}
+
+/// Makes a device; the caller puts it where the clean-up finds it.
+fn make(name: &str, table: &Table) -> Outcome<Map> {
+    let name = DmName::of(name).guest("name a map")?;
+    rcu::expedited(|| Map::create(name, table))
 }
 
 /// How much of a disk is given identified data, and so verified, in each case: 256 blocks. A whole disk is large

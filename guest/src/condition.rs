@@ -144,6 +144,11 @@ impl Fault {
         matches!(self, Self::AbortedCommand | Self::Timeout | Self::AddressRemoved | Self::ReplacementTimeout)
     }
 
+    /// Whether a time-out of the kernel's own ends what the fault began: of the SCSI command, or of the wait for a lost session.
+    pub const fn is_timeout(self) -> bool {
+        matches!(self, Self::Timeout | Self::ReplacementTimeout)
+    }
+
     /// Whether a device with this fault keeps I/O for a while before it fails it.
     pub const fn holds_io(self) -> bool {
         self.strikes_every_path() || matches!(self, Self::AddressRemoved | Self::ReplacementTimeout)

@@ -24,9 +24,10 @@ pub struct Queued {
 }
 
 /// Two paths, a map over them with queue_if_no_path, both paths failed in the run's way, then I/O of the run's kind:
-/// it is seen waiting in the target before this returns.
+/// it is seen waiting in the target before this returns. One path, if it takes seconds until its I/O fails: the I/O would go
+/// from one to the other and wait twice.
 pub fn queued_in_the_target(bench: &mut Bench) -> Outcome<Queued> {
-    let paths = bench.paths(2)?;
+    let paths = bench.paths(if bench.fault().takes_long() { 1 } else { 2 })?;
     let map = bench.multipath("map", &paths, NoPath::Queue)?;
     map.fail_every_path(bench.fault())?;
     let io = match bench.fault() {

@@ -74,9 +74,19 @@ impl Matrix {
 
     /// Of the faults that take seconds, those in one queue mode.
     #[must_use]
-    pub fn slow_faults_in(mut self, mode: QueueMode) -> Self {
+    pub fn slow_faults_in(self, mode: QueueMode) -> Self {
+        self.slow_faults_where(|condition, _| condition.queue_mode == Some(mode))
+    }
+
+    /// Of the faults that take seconds, time-outs in one queue mode and the others in the other one.
+    #[must_use]
+    pub fn timeouts_in(self, mode: QueueMode) -> Self {
+        self.slow_faults_where(|condition, fault| (condition.queue_mode == Some(mode)) == fault.is_timeout())
+    }
+
+    fn slow_faults_where(mut self, keep: impl Fn(&Condition, Fault) -> bool) -> Self {
         self.0.retain(|condition| {
-            condition.queue_mode == Some(mode) || !condition.fault.is_some_and(Fault::takes_long)
+            condition.fault.is_none_or(|fault| !fault.takes_long() || keep(condition, fault))
         });
         self
     }
@@ -121,6 +131,22 @@ impl Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slow_faults_are_split_over_the_modes() {
+        let faults = &[Fault::Offline, Fault::AbortedCommand, Fault::Timeout];
+        let matrix = Matrix::of_fast_maps().faults(faults).timeouts_in(QueueMode::Rq);
+        let names = matrix.build().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            names,
+            [
+                "scsi_debug,bio,offline",
+                "scsi_debug,bio,aborted_command",
+                "scsi_debug,rq,offline",
+                "scsi_debug,rq,timeout",
+            ]
+        );
+    }
 
     #[test]
     fn crossed_axes_meet_pair_by_pair() {

@@ -46,6 +46,8 @@ pub struct Tracer {
     pipe: File,
     running: bool,
     gathered: Gathered,
+    /// What the buffer had lost in all when the last case ended.
+    lost_before: u64,
 }
 
 impl Tracer {
@@ -62,13 +64,12 @@ impl Tracer {
         write(&folder, "buffer_size_kb", &BUFFER_KIB.to_string())?;
         write(&folder, &format!("events/{SYSTEM}/enable"), "1")?;
         let pipe = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(folder.join("trace_pipe"))?;
-        Ok(Some(Self { folder, pipe, running: false, gathered: Gathered::default() }))
+        Ok(Some(Self { folder, pipe, running: false, gathered: Gathered::default(), lost_before: 0 }))
     }
 
-    /// A case begins: whatever happened before is forgotten.
+    /// A case begins. [`Self::stop`] has emptied the buffer; to reset it would cost each case a grace period.
     pub fn start(&mut self) -> io::Result<()> {
         self.gathered = Gathered::default();
-        File::create(self.folder.join("trace"))?;
         write(&self.folder, "tracing_on", "1")?;
         self.running = true;
         Ok(())
@@ -109,7 +110,8 @@ impl Tracer {
         self.running = false;
         self.forward(port, token)?;
         let mut cut = std::mem::take(&mut self.gathered).cut;
-        cut.lost = self.lost()?;
+        let lost = self.lost()?;
+        cut.lost = lost - std::mem::replace(&mut self.lost_before, lost);
         if cut == Cut::default() { Ok(()) } else { port.send(&FromGuest::TraceCut { token, t: now(), cut }) }
     }
 
@@ -128,7 +130,7 @@ fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("write {text} to {}: {error}", file.display())))
 }
 
-/// What `per_cpu/cpuN/stats` counts since the buffer was emptied: overwritten, and not written at all
+/// What `per_cpu/cpuN/stats` counts since the instance was made: overwritten, and not written at all
 /// (Documentation/trace/ftrace.rst).
 fn lost_of(stats: &str) -> u64 {
     let of = |name: &str| {

@@ -26,9 +26,6 @@ pub const SEQUENCE: &str = "multipathd asks for what it is known to ask for";
 impl Bench {
     /// Starts multipathd, which makes a map of `paths` that queues without a path, and waits until it has all of them.
     pub fn multipathd(&mut self, paths: &[Path]) -> Outcome<MultipathMap> {
-        if let Some(unused) = self.creator.take() {
-            unused.cancel();
-        }
         for module in ["dm-multipath", "dm-service-time"] {
             modules::require(module)?;
         }

@@ -76,7 +76,7 @@ impl HoldablePath {
 impl Bench {
     /// A path over `below` that can hold I/O, and lets it through at first.
     pub fn holdable(&mut self, name: &str, below: &Path) -> Outcome<HoldablePath> {
-        let gate = self.make(name, &open_gate(below))?;
+        let gate = super::make(name, &open_gate(below))?;
         self.gates.push(gate.clone());
         let device = LoopDevice::over(&gate.node())?;
         let path = below.seen_through(device.name(), device.device());

@@ -24,9 +24,6 @@ impl Bench {
         if std::mem::replace(&mut self.taken_down, true) {
             return Vec::new();
         }
-        if let Some(unused) = self.creator.take() {
-            unused.cancel();
-        }
         let mut problems = Vec::new();
         let mut attempt = |step: Outcome| {
             if let Err(failure) = step {
@@ -59,17 +56,19 @@ impl Bench {
         }
         self.ledger = None;
         attempt(self.clean_up_daemon());
-        attempt(remove_all(&self.maps));
-        for device in self.loops.drain(..) {
-            attempt(rcu::expedited(|| device.clear()));
-        }
-        attempt(remove_all(&self.gates));
-        // Paths that somebody else made are for the agent to find.
-        if !self.paths.is_empty() {
-            let transport = self.transport();
-            attempt(rcu::expedited(handler::remove));
-            attempt(rcu::expedited(|| paths::keep_or_remove(transport)));
-        }
+        let transport = self.transport();
+        rcu::expedited(|| {
+            attempt(remove_all(&self.maps));
+            for device in self.loops.drain(..) {
+                attempt(device.clear());
+            }
+            attempt(remove_all(&self.gates));
+            // Paths that somebody else made are for the agent to find.
+            if !self.paths.is_empty() {
+                attempt(handler::remove());
+                attempt(paths::keep_or_remove(transport));
+            }
+        });
         problems
     }
 }
@@ -77,7 +76,7 @@ impl Bench {
 /// What was made last goes first: it may stand on the others.
 fn remove_all(maps: &[Map]) -> Outcome {
     let names: Vec<&DmName> = maps.iter().rev().map(Map::name).collect();
-    rcu::expedited(|| remove(&names))
+    remove(&names)
 }
 
 /// Exchanges the map's table for one that fails everything, suspended or not. Noflush, because a flush suspend

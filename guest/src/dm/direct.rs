@@ -1,29 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The ioctls without `dmsetup`, for a storm of them: a `dmsetup` costs some 80 ms of CPU under TCG, mostly for linking
-//! its libraries, in which one ioctl would be the only thing that races with anything.
+//! The ioctls without `dmsetup`. A `dmsetup` costs some 35 ms under TCG, mostly for linking its libraries. So what a case is
+//! about (suspend, load, resume) goes through `dmsetup`, as people will type it to reproduce; what only brings a map into a
+//! state or looks at it (create, messages, status, table), and storms, in which nothing else would race, use the ioctls that
+//! `dmsetup` would issue.
 //!
-//! The calls return what the kernel says and tell nothing; who calls them keeps the deadline ([`crate::stress`]).
+//! The calls return what the kernel says and tell nothing; who calls them keeps the deadline ([`ioctl::in_time`],
+//! [`crate::stress`]).
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::unlink;
 
 use super::interrupted::dm_dev_suspend;
 use super::ioctl::{self, DmIoctl};
 use super::remove::dm_dev_remove;
-use super::{DmName, Flush, Map, Table};
+use super::{DevNo, DmName, Flush, Map, Sectors, Table};
 use crate::failure::Outcome;
 
+nix::ioctl_readwrite!(
+    /// `DM_DEV_CREATE`.
+    dm_dev_create, 0xfd, 3, DmIoctl);
 nix::ioctl_readwrite!(
     /// `DM_TABLE_LOAD` of include/uapi/linux/dm-ioctl.h.
     dm_table_load, 0xfd, 9, DmIoctl);
 nix::ioctl_readwrite!(
+    /// `DM_TABLE_STATUS`.
+    dm_table_status, 0xfd, 12, DmIoctl);
+nix::ioctl_readwrite!(
     /// `DM_TARGET_MSG`.
     dm_target_msg, 0xfd, 14, DmIoctl);
 
-/// Room for a table of some paths, or for a message.
-const PAYLOAD: usize = 1024;
+/// Room for a table, a message, or what the kernel tells about a table; `dmsetup` starts with as much.
+const PAYLOAD: usize = 16 * 1024;
 
 /// `struct dm_target_spec` without its parameters.
 const SPEC: usize = 40;
@@ -44,10 +56,75 @@ pub struct Direct {
     name: DmName,
 }
 
+/// Which text a target gives about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// `dmsetup status`.
+    Status,
+    /// `dmsetup table`.
+    Table,
+}
+
+impl Text {
+    /// The verb of `dmsetup`.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Table => "table",
+        }
+    }
+}
+
 impl Direct {
     /// Of a map.
     pub fn of(map: &Map) -> Outcome<Self> {
-        Ok(Self { control: ioctl::control()?, name: map.name().clone() })
+        Self::to(map.name().clone())
+    }
+
+    /// Of a device that there may not be yet.
+    pub fn to(name: DmName) -> Outcome<Self> {
+        Ok(Self { control: ioctl::control()?, name })
+    }
+
+    /// Creates the device with its first table, takes it into use, and makes its node, as `dmsetup` does where there is no
+    /// udev. Tells which ioctl was refused; nothing is left of it then.
+    pub fn create(&self, table: &Table) -> Result<DevNo, (&'static str, Errno)> {
+        let mut request = DmIoctl::of(&self.name, 0);
+        // SAFETY: as in `dev_suspend`.
+        unsafe { dm_dev_create(self.control.as_raw_fd(), &raw mut request) }
+            .map_err(|errno| ("DM_DEV_CREATE", errno))?;
+        let used = (self.load(table).map_err(|errno| ("DM_TABLE_LOAD", errno)))
+            .and_then(|()| self.resume(Flush::Flush).map_err(|errno| ("DM_DEV_SUSPEND", errno)))
+            .and_then(|()| self.make_node(request.device()).map_err(|errno| ("mknod", errno)));
+        used.map(|()| request.device()).inspect_err(|_| {
+            // The refusal is what is told.
+            let _gone = self.remove(false);
+        })
+    }
+
+    fn make_node(&self, device: DevNo) -> Result<(), Errno> {
+        let node = format!("/dev/mapper/{}", self.name);
+        let number = makedev(device.major.into(), device.minor.into());
+        match mknod(node.as_str(), SFlag::S_IFBLK, Mode::S_IRUSR | Mode::S_IWUSR, number) {
+            // Of an earlier device of this name that was removed behind dmsetup's back.
+            Err(Errno::EEXIST) => {
+                unlink(node.as_str())?;
+                mknod(node.as_str(), SFlag::S_IFBLK, Mode::S_IRUSR | Mode::S_IWUSR, number)
+            }
+            made => made,
+        }
+    }
+
+    /// What its targets say about themselves, a line each, as `dmsetup` prints it.
+    pub fn text(&self, text: Text) -> Result<String, Errno> {
+        let flags = if text == Text::Table { ioctl::STATUS_TABLE } else { 0 };
+        let header = DmIoctl::of(&self.name, flags).with_payload(PAYLOAD, 0);
+        let mut request = Box::new(Request { header, payload: [0; PAYLOAD] });
+        // SAFETY: the kernel reads and writes `data_size` bytes of `request`: the header and the whole payload.
+        unsafe { dm_table_status(self.control.as_raw_fd(), (&raw mut *request).cast()) }?;
+        let (start, targets) = request.header.answer().ok_or(Errno::E2BIG)?;
+        let payload = request.payload.get(start..).ok_or(Errno::EINVAL)?;
+        lines(payload, targets).ok_or(Errno::EINVAL)
     }
 
     /// Suspends it.
@@ -86,14 +163,39 @@ impl Direct {
 
     /// Sends a message to the target at sector 0.
     pub fn message(&self, text: &str) -> Result<(), Errno> {
+        self.message_at(Sectors::ZERO, text)
+    }
+
+    /// Sends a message to the target at a sector.
+    pub fn message_at(&self, sector: Sectors, text: &str) -> Result<(), Errno> {
         // `struct dm_target_msg`: the sector, then the text with a zero after it.
         let mut payload = [0; PAYLOAD];
+        payload[..8].copy_from_slice(&sector.0.to_ne_bytes());
         let room = payload.get_mut(8..8 + text.len()).filter(|room| 8 + room.len() < PAYLOAD);
         room.ok_or(Errno::E2BIG)?.copy_from_slice(text.as_bytes());
         let mut request = Request { header: DmIoctl::of(&self.name, 0).with_payload(PAYLOAD, 0), payload };
         // SAFETY: as in `load`.
         unsafe { dm_target_msg(self.control.as_raw_fd(), (&raw mut request).cast()) }.map(drop)
     }
+}
+
+/// What `retrieve_status()` of drivers/md/dm-ioctl.c writes, as `dmsetup` prints it: each spec with its text, and where the
+/// next one starts, counted from the first. `None` if it is cut.
+fn lines(payload: &[u8], targets: u32) -> Option<String> {
+    let mut out = String::new();
+    let mut at = 0;
+    for _ in 0..targets {
+        let spec = payload.get(at..at + SPEC)?;
+        let number = |at: usize| Some(u64::from_ne_bytes(spec.get(at..at + 8)?.try_into().ok()?));
+        let word = |bytes: &[u8]| {
+            let text = bytes.split(|byte| *byte == 0).next()?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        let (kind, parameters) = (word(&spec[TYPE])?, word(payload.get(at + SPEC..)?)?);
+        let _ = writeln!(out, "{} {} {kind} {parameters}", number(0)?, number(8)?);
+        at = u32::from_ne_bytes(spec[20..24].try_into().ok()?) as usize;
+    }
+    Some(out)
 }
 
 /// The targets of a table as `next_target()` of drivers/md/dm-ioctl.c reads them; `None` if they need more room.
@@ -120,7 +222,6 @@ fn specs(table: &Table) -> Option<[u8; PAYLOAD]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dm::{DevNo, Sectors};
 
     #[test]
     fn a_table_is_laid_out_as_the_kernel_reads_it() {
@@ -138,9 +239,30 @@ mod tests {
         assert_eq!((&error[24..30], error[40]), (&b"error\0"[..], 0));
     }
 
+    /// The layout is that of `retrieve_status()`: `next` is counted from the first spec, and not from the last.
+    #[test]
+    fn an_answer_is_read_as_the_kernel_lays_it_out() {
+        let mut payload = [0; 256];
+        let mut put = |at: usize, start: u64, next: u32, kind: &[u8], text: &[u8]| {
+            payload[at..at + 8].copy_from_slice(&start.to_ne_bytes());
+            payload[at + 8..at + 16].copy_from_slice(&8_u64.to_ne_bytes());
+            payload[at + 20..at + 24].copy_from_slice(&next.to_ne_bytes());
+            payload[at + 24..at + 24 + kind.len()].copy_from_slice(kind);
+            payload[at + SPEC..at + SPEC + text.len()].copy_from_slice(text);
+        };
+        put(0, 0, 56, b"linear", b"8:16 0");
+        put(56, 8, 112, b"a-name-of-16-let", b"");
+        put(112, 16, 160, b"error", b"");
+        let expected = "0 8 linear 8:16 0\n8 8 a-name-of-16-let \n16 8 error \n";
+        assert_eq!(lines(&payload, 3).as_deref(), Some(expected));
+        assert_eq!(lines(&payload, 0).as_deref(), Some(""));
+        assert_eq!(lines(&payload[..130], 3), None, "the third spec is cut");
+        assert_eq!(lines(&[0xff; 64], 2), None, "the second would start outside");
+    }
+
     #[test]
     fn a_table_that_is_too_long_is_refused() {
         let device = DevNo { major: 8, minor: 16 };
-        assert_eq!(specs(&Table::alternating([device, device], Sectors(8), 100, Sectors(1000))), None);
+        assert_eq!(specs(&Table::alternating([device, device], Sectors(8), 1000, Sectors(10_000))), None);
     }
 }

@@ -6,9 +6,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::direct::Text;
 use super::ioctl;
-use super::tool::{Ahead, Answer, Call};
-use super::{DevNo, DmName, Info, MultipathStatus, Sectors, Table};
+use super::tool::{Answer, Call};
+use super::{DevNo, Direct, DmName, Info, MultipathStatus, Sectors, Table};
+use crate::assertions::succeeds;
 use crate::failure::{Failure, GuestContext, Outcome};
 use crate::report::happened;
 
@@ -58,45 +60,14 @@ pub struct Map {
     length: Sectors,
 }
 
-/// A `dmsetup` that creates one device, and does not know yet which.
-#[derive(Debug)]
-pub struct Creator(Ahead);
-
-impl Creator {
-    /// Ends it unused.
-    pub fn cancel(self) {
-        self.0.cancel();
-    }
-}
-
-/// Takes name and table from standard input, and so can be started before they are known.
-const CREATE: Call<'static> = Call::dmsetup("create", &["create", "--concise"]);
-
-/// Name, no uuid, any minor, read-write, and the lines of the table: dmsetup(8), CONCISE FORMAT.
-fn concise(name: &DmName, table: &str) -> String {
-    let lines: Vec<_> = table
-        .lines()
-        .map(|line| line.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;"))
-        .collect();
-    format!("{name},,,rw,{}", lines.join(","))
-}
-
 impl Map {
-    /// Starts the `dmsetup` that will create a device; see [`Call::ahead`].
-    pub fn creator() -> Outcome<Creator> {
-        CREATE.ahead().map(Creator)
-    }
-
-    /// Creates the device with its first table and takes it into use.
-    pub fn create(creator: Creator, name: DmName, table: &Table) -> Outcome<Self> {
+    /// Creates the device with its first table and takes it into use. Assertions: `create returns`, `create succeeds`.
+    pub fn create(name: DmName, table: &Table) -> Outcome<Self> {
+        let (direct, first) = (Direct::to(name.clone())?, table.clone());
         let text = table.to_string();
-        creator.0.run(&CREATE, &concise(&name, &text)).map_err(|failure| match failure {
-            Failure::Assertion { assertion, message } => {
-                Failure::assertion(assertion, format_args!("{message} for `{text}`"))
-            }
-            other => other,
+        let device = ioctl::in_time("create", move || direct.create(&first))?.map_err(|(step, errno)| {
+            Failure::assertion(succeeds("create"), format_args!("{step} of {name} with `{text}`: {errno:?}"))
         })?;
-        let device = number_of(&name)?;
         happened("map created", &[("map", &name), ("device", &device), ("table", &text)]);
         Ok(Self { name, device, length: table.length() })
     }
@@ -167,22 +138,23 @@ impl Map {
         answer.map(drop)
     }
 
-    /// Sends several messages to the target at sector 0, at the same time.
+    /// Sends several messages to the target at sector 0. Assertions: `message returns`, `message succeeds`.
     pub fn messages(&self, messages: &[String]) -> Outcome {
         let messages: Vec<_> = messages.iter().map(|message| (Sectors::ZERO, message.clone())).collect();
         self.messages_at(&messages)
     }
 
-    /// Sends several messages at the same time, each to the target at a sector.
+    /// Sends several messages, each to the target at a sector.
     pub fn messages_at(&self, messages: &[(Sectors, String)]) -> Outcome {
-        let sectors: Vec<_> = messages.iter().map(|(sector, _)| sector.to_string()).collect();
-        let args: Vec<_> = messages
-            .iter()
-            .zip(&sectors)
-            .map(|((_, message), sector)| ["message", self.name.as_str(), sector, message])
-            .collect();
-        let calls: Vec<_> = args.iter().map(|args| Call::dmsetup("message", args)).collect();
-        Call::run_together(&calls)?;
+        let (direct, ours) = (Direct::of(self)?, messages.to_vec());
+        let refused = ioctl::in_time("message", move || {
+            let send = |(sector, text): &(Sectors, String)| direct.message_at(*sector, text).err();
+            ours.into_iter().find_map(|message| Some((send(&message)?, message)))
+        })?;
+        if let Some((errno, (sector, text))) = refused {
+            let seen = format_args!("DM_TARGET_MSG of {}, `{text}` at {sector}: {errno:?}", self.name);
+            return Err(Failure::assertion(succeeds("message"), seen));
+        }
         let texts: Vec<_> =
             messages.iter().map(|(sector, message)| format!("{message} (at {sector})")).collect();
         happened("messages sent", &[("map", &self.name), ("messages", &texts.join(", "))]);
@@ -195,9 +167,16 @@ impl Map {
         Call::dmsetup("message", &["message", self.name.as_str(), &sector, message]).run()
     }
 
-    /// `dmsetup status`, for a parser that knows the targets.
+    /// What `dmsetup status` prints, for a parser that knows the targets. Assertions: `status returns`, `status succeeds`.
     pub fn status(&self) -> Outcome<String> {
-        self.call("status", &[])
+        self.text(Text::Status)
+    }
+
+    fn text(&self, text: Text) -> Outcome<String> {
+        let (direct, what) = (Direct::of(self)?, text.verb());
+        ioctl::in_time(what, move || direct.text(text))?.map_err(|errno| {
+            Failure::assertion(succeeds(what), format_args!("DM_TABLE_STATUS of {}: {errno:?}", self.name))
+        })
     }
 
     /// Sends a message that may be refused.
@@ -213,7 +192,7 @@ impl Map {
 
     /// The table in use, as the kernel prints it.
     pub fn table(&self) -> Outcome<Table> {
-        let text = self.call("table", &[])?;
+        let text = self.text(Text::Table)?;
         Table::parse(&text).guest("understand dmsetup table")
     }
 
@@ -253,7 +232,7 @@ fn devices() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The number of a device that was just created: sysfs knows it and costs no further call of `dmsetup`.
+/// The number of a device that somebody else has created, from sysfs.
 fn number_of(name: &DmName) -> Outcome<DevNo> {
     let kernel = devices().find(|(_, other)| other == name.as_str()).map(|(kernel, _)| kernel);
     let Some(kernel) = kernel else {

@@ -6,17 +6,13 @@
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
-use std::sync::mpsc;
-use std::thread;
 
 use nix::errno::Errno;
 
 use super::DmName;
 use super::ioctl::{self, DmIoctl};
-use super::tool::DEADLINE;
-use crate::failure::{Failure, GuestContext as _, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::report::happened;
-use crate::wait::scaled;
 
 nix::ioctl_readwrite!(
     /// `DM_DEV_REMOVE` of include/uapi/linux/dm-ioctl.h.
@@ -28,20 +24,8 @@ pub fn remove(names: &[&DmName]) -> Outcome {
         return Ok(());
     }
     let owned: Vec<DmName> = names.iter().map(|name| (*name).clone()).collect();
-    let (done, answer) = mpsc::channel();
-    let work = move || {
-        // Nobody listens after the deadline.
-        let _late = done.send(owned.iter().try_for_each(remove_one));
-    };
-    thread::Builder::new().name("remove".to_owned()).spawn(work).guest("start a thread")?;
-    let limit = scaled(DEADLINE);
+    ioctl::in_time("remove", move || owned.iter().try_for_each(remove_one))??;
     let text = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
-    if let Ok(removed) = answer.recv_timeout(limit) {
-        removed?;
-    } else {
-        let late = format!("removing {text} did not return within {:.1} s", limit.as_secs_f64());
-        return Err(Failure::assertion("remove returns", late));
-    }
     happened("maps removed", &[("maps", &text)]);
     Ok(())
 }

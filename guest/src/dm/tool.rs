@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Runs `dmsetup`, or another tool, with a deadline. A call that does not return is a failed assertion, never a hang.
 //!
-//! `dmsetup` and not the ioctls: it is what the seed was tested with and what people will type to reproduce.
-//! There is no udev in the guest, so `DM_DISABLE_UDEV` makes libdevmapper create the nodes itself.
+//! `dmsetup` and not the ioctls: it is what the seed was tested with and what people will type to reproduce. Where that does
+//! not matter, see [`super::direct`]. There is no udev in the guest, so `DM_DISABLE_UDEV` makes libdevmapper create the nodes itself.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -83,22 +83,18 @@ impl<'a> Call<'a> {
     }
 
     fn start(&self) -> Outcome<Running> {
-        let Some(text) = self.stdin else {
-            let begun = Instant::now();
-            let mut child = self.spawn(Stdio::null())?;
-            let streams = Streams::of(&mut child)?;
-            return Ok(Running { child, streams, begun });
-        };
-        self.ahead()?.hand_over(self, text)
-    }
-
-    /// Starts it before its standard input is known: it links its libraries, most of what it costs, while the case
-    /// does something else, and waits for [`Ahead::run`].
-    pub fn ahead(&self) -> Outcome<Ahead> {
-        let mut child = self.spawn(Stdio::piped())?;
-        let pipe = child.stdin.take().ok_or_else(|| Failure::guest("a tool was started without pipes"))?;
+        let begun = Instant::now();
+        let mut child = self.spawn(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })?;
         let streams = Streams::of(&mut child)?;
-        Ok(Ahead { running: Running { child, streams, begun: Instant::now() }, pipe: Some(pipe) })
+        // A table is far smaller than the pipe (64 KiB), so this does not wait for the reader. A reader that is gone
+        // already says why on its standard error.
+        if let (Some(text), Some(mut pipe)) = (self.stdin, child.stdin.take())
+            && let Err(error) = pipe.write_all(text.as_bytes())
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(Failure::guest(format_args!("failed to hand a table to `{self}`: {error}")));
+        }
+        Ok(Running { child, streams, begun })
     }
 
     fn spawn(&self, stdin: Stdio) -> Outcome<Child> {
@@ -114,44 +110,15 @@ impl<'a> Call<'a> {
 }
 
 /// A program that gets nothing of the agent's environment but the `PATH` on which it is found: what the caller adds.
+///
+/// Found here and not by `Command`: with a path and an environment that is not ours, it uses `posix_spawn`, and does not copy
+/// the page tables of the case's process.
 pub(crate) fn clean(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    let mut command = Command::new(found.unwrap_or_else(|| program.into()));
+    command.env_clear().env("PATH", path);
     command
-}
-
-/// A call that was started and waits for its standard input.
-#[derive(Debug)]
-pub struct Ahead {
-    running: Running,
-    pipe: Option<ChildStdin>,
-}
-
-impl Ahead {
-    /// Hands over the input of `call` and waits for its end.
-    pub fn run(self, call: &Call<'_>, input: &str) -> Outcome<String> {
-        call.judge(self.hand_over(call, input)?.finish(call)?)
-    }
-
-    /// Ends it unused.
-    pub fn cancel(mut self) {
-        drop(self.pipe.take());
-        let _gone_already = self.running.child.kill();
-        let _status = self.running.child.wait();
-    }
-
-    fn hand_over(mut self, call: &Call<'_>, input: &str) -> Outcome<Running> {
-        // A table is far smaller than the pipe (64 KiB), so this does not wait for the reader. A reader that is gone
-        // already says why on its standard error.
-        if let Some(mut pipe) = self.pipe.take()
-            && let Err(error) = pipe.write_all(input.as_bytes())
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            return Err(Failure::guest(format_args!("failed to hand a table to `{call}`: {error}")));
-        }
-        self.running.begun = Instant::now();
-        Ok(self.running)
-    }
 }
 
 /// A call that was started.

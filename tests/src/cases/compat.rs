@@ -45,8 +45,8 @@ pub const CASES: &[Case] = &[
         summary: "I/O fails when no path is left and queue_if_no_path is not set",
         tag: Tag::Compat,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps().faults(&[Fault::Message, Fault::Delete]).build(),
-        left_out: &[NO_SUSPEND, OFFLINE_AS_DELETE],
+        conditions: || Matrix::of_maps().faults(&[Fault::Message, Fault::Delete]).crossed().build(),
+        left_out: &[NO_SUSPEND, OFFLINE_AS_DELETE, super::CROSSED],
         allow: &[],
         deadline_seconds: 30,
         run: io_fails_without_paths,
@@ -57,9 +57,10 @@ pub const CASES: &[Case] = &[
         summary: "I/O waits in the multipath target when no path is left and queue_if_no_path is set",
         tag: Tag::Compat,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps().faults(&[Fault::Message, Fault::Offline]).build(),
+        conditions: || Matrix::of_maps().faults(&[Fault::Message, Fault::Offline]).crossed().build(),
         left_out: &[
             NO_SUSPEND,
+            super::CROSSED,
             LeftOut {
                 what: "delete",
                 reason: "a deleted disk comes back as another one, which needs a new table; \

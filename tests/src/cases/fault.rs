@@ -54,8 +54,9 @@ pub const CASES: &[Case] = &[
         summary: "a path that works again while a noflush suspend waits gets nothing before the resume, and all after it",
         tag: Tag::Fault,
         needs: super::HELD,
-        conditions: || Matrix::of_maps().faults(&[Fault::Message, Fault::Offline]).build(),
+        conditions: || Matrix::of_maps().faults(&[Fault::Message, Fault::Offline]).crossed().build(),
         left_out: &[
+            super::CROSSED,
             IMPLICIT,
             LeftOut {
                 what: "delete",
@@ -160,8 +161,8 @@ pub const CASES: &[Case] = &[
         summary: "a noflush reload goes on while an ioctl to the map waits for a path, which ends the wait",
         tag: Tag::Fault,
         needs: super::NEEDS,
-        conditions: || Matrix::of_maps().suspends(SuspendForm::ALL).build(),
-        left_out: &[],
+        conditions: || Matrix::of_maps().suspends(SuspendForm::ALL).crossed().build(),
+        left_out: &[super::CROSSED],
         allow: &[],
         deadline_seconds: 30,
         run: ioctl_waits_for_paths,

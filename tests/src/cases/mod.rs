@@ -49,6 +49,12 @@ const IMPLICIT: LeftOut = LeftOut {
     reason: "one ioctl suspends, exchanges the table and resumes: there is no suspended map to look at",
 };
 
+/// Of cases whose axes each go their own way in the kernel.
+const CROSSED: LeftOut = LeftOut {
+    what: "half of the product of transport, queue mode and the last axis",
+    reason: "each value of an axis meets each of the others, two at a time",
+};
+
 /// Of cases about the core alone.
 const ANY_TRANSPORT: LeftOut = LeftOut {
     what: "iscsi",

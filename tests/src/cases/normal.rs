@@ -75,9 +75,11 @@ pub const CASES: &[Case] = &[
             Matrix::of_maps()
                 .suspends(&[SuspendForm::Explicit])
                 .faults(&[Fault::Message, Fault::Offline])
+                .crossed()
                 .build()
         },
         left_out: &[
+            super::CROSSED,
             LeftOut { what: "implicit", reason: "a resume suspends first only if a table was loaded" },
             LeftOut {
                 what: "delete",
@@ -107,7 +109,7 @@ pub const CASES: &[Case] = &[
             LeftOut {
                 what: "bio with a fault that takes seconds",
                 reason: "queued I/O does not show by what its paths failed; \
-                         noflush::io_failing_during_the_wait_is_pushed_back has both modes",
+                         noflush::io_failing_during_the_wait_is_pushed_back is about that",
             },
         ],
         allow: &[],
