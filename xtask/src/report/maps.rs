@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 pub struct Maps(BTreeMap<String, Option<String>>);
 
 impl Maps {
-    /// Looks at an event of the case; takes what `map created` says.
+    /// Looks at an event of the case; takes what `map created` says, or `map found` of a map that multipathd made.
     pub fn learn(&mut self, what: &str, details: &BTreeMap<String, String>) {
-        if what != "map created" {
+        if !matches!(what, "map created" | "map found") {
             return;
         }
         let (Some(name), Some(device)) = (details.get("map"), details.get("device")) else { return };
