@@ -146,11 +146,15 @@ impl Host {
         if refresh || !packages.is_empty() {
             install(manager, &packages, refresh, self.elevation, progress)?;
         }
-        let packages = needs::packages(optional, manager);
-        if !packages.is_empty()
-            && let Err(error) = install(manager, &packages, false, self.elevation, progress)
-        {
-            progress.line(&format!("optional packages were not installed: {error:#}"));
+        let packages = needs::packages(optional.iter().copied(), manager);
+        if !packages.is_empty() && install(manager, &packages, false, self.elevation, progress).is_err() {
+            // One that this distribution does not have must not keep the others away.
+            for need in optional {
+                let packages = needs::packages([need], manager);
+                if let Err(error) = install(manager, &packages, false, self.elevation, progress) {
+                    progress.line(&format!("{} was not installed: {error:#}", need.name));
+                }
+            }
         }
         Ok(true)
     }
