@@ -43,6 +43,8 @@ enum Verb {
     Test(verbs::test::Options),
     /// The suite's own proof: baseline, pushback and stock against the expected table
     Prove(verbs::prove::Options),
+    /// Reports of runs that are over
+    Report(verbs::report::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
     /// The speed of all this, as ratios in one run
@@ -62,6 +64,7 @@ impl Verb {
             Self::Kernel(options) => verbs::kernel::run(&options),
             Self::Test(options) => verbs::test::run(&options),
             Self::Prove(options) => verbs::prove::run(&options),
+            Self::Report(options) => verbs::report::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),

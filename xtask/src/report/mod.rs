@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Reports: pure consumers of the stream of events. `model` folds it into results; each of the others renders those
-//! as text and does nothing else; only [`write`] touches files.
+//! as text and does nothing else; only [`write`] and `recorded` touch files.
 
 pub mod counts;
 mod history;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod ktap;
 mod maps;
 pub mod model;
+pub mod recorded;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::io::{ErrorKind, Write as _};
 use std::str::FromStr;
@@ -19,10 +22,23 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::event::Event;
 use crate::exit::{Code, coded};
 use model::Results;
+use recorded::Earlier;
 
-/// A machine-readable form of the results.
+/// A run that is over: what a report is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// The events folded.
+    pub results: &'a Results,
+    /// Everything that happened.
+    pub events: &'a [Event],
+    /// The run folder.
+    pub folder: &'a Utf8Path,
+}
+
+/// A form of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// KTAP version 1.
@@ -31,6 +47,8 @@ pub enum Format {
     Junit,
     /// results.json.
     Json,
+    /// One page for a browser.
+    Html,
 }
 
 /// One `--report FORMAT[=PATH]`.
@@ -51,7 +69,8 @@ impl FromStr for Request {
             "ktap" => Format::Ktap,
             "junit" => Format::Junit,
             "json" => Format::Json,
-            _ => return Err(format!("`{name}` is none of ktap, junit, json")),
+            "html" => Format::Html,
+            _ => return Err(format!("`{name}` is none of ktap, junit, json, html")),
         };
         match path {
             Some("") => Err(format!("no path after `{name}=` (hint: `{name}=-` is standard output)")),
@@ -77,36 +96,44 @@ pub fn check(requests: &[Request]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The results in one form.
-pub fn render(results: &Results, format: Format) -> anyhow::Result<String> {
+/// The run in one form; `earlier` ones of the same kernel are told by HTML alone.
+pub fn render(run: Finished, earlier: &[Earlier], format: Format) -> anyhow::Result<String> {
     match format {
-        Format::Ktap => Ok(ktap::render(results)),
-        Format::Junit => junit::render(results).context("render the results as JUnit"),
-        Format::Json => json::render(results).context("render the results as JSON"),
+        Format::Ktap => Ok(ktap::render(run.results)),
+        Format::Junit => junit::render(run.results).context("render the results as JUnit"),
+        Format::Json => json::render(run.results).context("render the results as JSON"),
+        Format::Html => Ok(html::one_run(run, earlier)),
     }
 }
 
-/// Writes every requested report, those to files first. A file is written beside its place and renamed: a reader
-/// never sees half of one.
-pub fn write(results: &Results, requests: &[Request]) -> anyhow::Result<()> {
+/// Writes every requested report, those to files first. For HTML, looks for earlier runs beside the run's folder.
+pub fn write(run: Finished, requests: &[Request]) -> anyhow::Result<()> {
     let (files, stdout): (Vec<_>, Vec<_>) = requests.iter().partition(|request| request.path.is_some());
     for request in files.into_iter().chain(stdout) {
-        let text = render(results, request.format)?;
-        let Some(path) = &request.path else {
-            let mut out = std::io::stdout().lock();
-            let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            // Whoever reads may have seen enough (`| head`): no failure of the run.
-            if !done.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-                done.context("write to standard output")?;
-            }
-            continue;
+        let earlier = match request.format {
+            Format::Html => recorded::earlier(run.folder, &run.results.kernel),
+            _ => vec![],
         };
-        write_file(path, &text)?;
+        put(request.path.as_deref(), &render(run, &earlier, request.format)?)?;
     }
     Ok(())
 }
 
-/// Writes a file by way of a neighbour and rename(2).
+/// Writes a report to its file, or to standard output.
+pub fn put(path: Option<&Utf8Path>, text: &str) -> anyhow::Result<()> {
+    let Some(path) = path else {
+        let mut out = std::io::stdout().lock();
+        let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Whoever reads may have seen enough (`| head`): no failure of the run.
+        if !done.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+            done.context("write to standard output")?;
+        }
+        return Ok(());
+    };
+    write_file(path, text)
+}
+
+/// Writes a file by way of a neighbour and rename(2): a reader never sees half of one.
 pub fn write_file(path: &Utf8Path, text: &str) -> anyhow::Result<()> {
     let name = path.file_name().with_context(|| format!("write the report {path}: that is no file name"))?;
     let parent = path.parent().filter(|parent| !parent.as_str().is_empty()).unwrap_or(Utf8Path::new("."));

@@ -93,7 +93,7 @@ fn ended(interrupted: bool) -> Event {
 }
 
 /// One stream with every outcome, and with the trace of one.
-fn every_outcome() -> Vec<Event> {
+pub(super) fn every_outcome() -> Vec<Event> {
     [trace(), outcomes()].concat()
 }
 
@@ -263,7 +263,7 @@ fn requests() {
     assert_eq!(parse("ktap"), Ok(Request { format: Format::Ktap, path: None }));
     assert_eq!(parse("ktap=-"), parse("ktap"));
     assert_eq!(parse("junit=a=b.xml"), Ok(Request { format: Format::Junit, path: Some("a=b.xml".into()) }));
-    assert_eq!(parse("xml=a").unwrap_err(), "`xml` is none of ktap, junit, json");
+    assert_eq!(parse("xml=a").unwrap_err(), "`xml` is none of ktap, junit, json, html");
     assert_eq!(parse("json=").unwrap_err(), "no path after `json=` (hint: `json=-` is standard output)");
     let all = |texts: &[&str]| check(&texts.iter().map(|text| parse(text).unwrap()).collect::<Vec<_>>());
     assert!(all(&["ktap", "json=a", "junit=b"]).is_ok());
@@ -279,13 +279,14 @@ fn requests() {
 fn files_are_whole_or_absent() {
     let dir = tempfile::tempdir().unwrap();
     let dir = Utf8Path::from_path(dir.path()).unwrap();
-    let results = fold(&every_outcome());
+    let events = every_outcome();
+    let results = fold(&events);
+    let run = Finished { results: &results, events: &events, folder: dir };
     let place = dir.join("new/folder/results.json");
-    write(&results, &[Request { format: Format::Json, path: Some(place.clone()) }]).unwrap();
+    write(run, &[Request { format: Format::Json, path: Some(place.clone()) }]).unwrap();
     assert_eq!(fs_err::read_to_string(&place).unwrap(), json::render(&results).unwrap());
     // A folder stands where the report should go: an error, and no rest of it.
-    let error =
-        write(&results, &[Request { format: Format::Ktap, path: Some(dir.join("new")) }]).unwrap_err();
+    let error = write(run, &[Request { format: Format::Html, path: Some(dir.join("new")) }]).unwrap_err();
     assert!(error.to_string().starts_with("write the report "), "{error:#}");
     assert_eq!(dir.read_dir_utf8().unwrap().count(), 1);
 }

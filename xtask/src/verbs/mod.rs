@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod kernel;
 pub mod list;
 pub mod prove;
+pub mod report;
 pub mod selftest;
 pub mod shell;
 pub mod test;

@@ -12,7 +12,7 @@ use crate::exit::{Code, WithCode as _, coded};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::model::{self, Results};
-use crate::report::{self, Format, Request, terminal};
+use crate::report::{self, Finished, Format, Request, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::live;
 use crate::run::plan::{Planned, Scope, Selection};
@@ -32,7 +32,7 @@ pub struct Options {
     /// VMs side by side [default: as many as cores and memory allow]
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
-    /// Also write a report: ktap, junit or json, `=PATH` for a file (repeatable; no path or `-`: standard output)
+    /// Also write a report: ktap, junit, json or html, `=PATH` for a file (repeatable; no path or `-`: standard output)
     #[arg(long, value_name = "FORMAT[=PATH]")]
     report: Vec<Request>,
     /// Run everything N times
@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     };
     let done = job.run(&options.common.out, &progress)?;
     let to_stdout = options.report.iter().any(|request| request.path.is_none());
-    report::write(&done.results, &options.report)?;
+    report::write(done.finished(), &options.report)?;
     let summary = terminal::summary(&done.results, &done.folder, console::colors_enabled() && !to_stdout);
     if to_stdout {
         eprint!("{summary}");
@@ -145,6 +145,13 @@ pub struct Done {
     pub failed: Option<anyhow::Error>,
 }
 
+impl Done {
+    /// What reports are made from.
+    pub fn finished(&self) -> Finished<'_> {
+        Finished { results: &self.results, events: &self.events, folder: &self.folder }
+    }
+}
+
 impl Job<'_> {
     /// Runs it, into a new folder below `out`.
     pub fn run(self, out: &Utf8Path, progress: &Progress) -> anyhow::Result<Done> {
@@ -197,7 +204,8 @@ impl Job<'_> {
         let events = stream.finish(&events)?;
         let results = model::fold(&events);
         let request = Request { format: Format::Json, path: Some(folder.path().join("results.json")) };
-        report::write(&results, &[request])?;
-        Ok(Done { results, events, folder: folder.path().to_owned(), failed })
+        let done = Done { results, events, folder: folder.path().to_owned(), failed };
+        report::write(done.finished(), &[request])?;
+        Ok(done)
     }
 }
