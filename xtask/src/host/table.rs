@@ -93,6 +93,7 @@ mod tests {
         apt-get, dpkg-deb   MISSING        no apt-get: the packaged bases can't be fetched; --tree and --kernel still work
         libssl headers      yes            builds kernels whose configuration signs modules
         ccache              no (optional)  every new variant compiles from nothing
+        Chromium            yes            looks at the HTML report, in the project's own tests
         python3, pip        yes            runs virtme-ng, for --boot virtme
         ");
     }
