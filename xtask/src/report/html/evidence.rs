@@ -15,6 +15,8 @@ use crate::report::model::{CaseResult, Status};
 use crate::report::terminal::quoted;
 use crate::report::timeline::{Moment, TimeLine};
 
+/// Failures beyond this are closed at first.
+const MOST_OPEN: usize = 12;
 /// Lines of a console that are shown; all of them are in the failure's folder.
 const MOST_LINES: usize = 240;
 /// Lines of each other piece.
@@ -41,24 +43,33 @@ impl Page<'_> {
             @if !bad.is_empty() {
                 section #failures {
                     h2 { "Failures" }
-                    @for (row, found) in bad { (self.failure(row, found)) }
+                    @for (n, (row, found)) in bad.into_iter().enumerate() {
+                        (self.failure(row, found, n < MOST_OPEN))
+                    }
                 }
             }
         }
     }
 
-    fn failure(&self, row: &Row, found: Found) -> Markup {
+    fn failure(&self, row: &Row, found: Found, open: bool) -> Markup {
         let case = found.case;
         html! {
-            article id=(anchor(found)) class={ "bad " (condition(row)) } data-n=(shown(&case.full_name)) {
-                h3 {
-                    span.badge.(class(case.outcome)) { (case.outcome.name()) }
-                    " " (breakable(&case.full_name)) " "
-                    small { (self.of_which(found)) (format!("{:.3} s", case.seconds)) }
+            article class={ "bad " (condition(row)) } data-n=(shown(&case.full_name)) {
+                details open[open] {
+                    summary {
+                        h3 {
+                            span.badge.(class(case.outcome)) { (case.outcome.name()) }
+                            " " (breakable(&case.full_name)) " "
+                            small { (self.of_which(found)) (format!("{:.3} s", case.seconds)) }
+                        }
+                    }
+                    // Inside, for a link to it opens it.
+                    div id=(anchor(found)) {
+                        @if !case.message.is_empty() { pre.message { (shown(&case.message)) } }
+                        (self.again(found))
+                        (self.story(found, Detail::Full))
+                    }
                 }
-                @if !case.message.is_empty() { pre.message { (shown(&case.message)) } }
-                (self.again(found))
-                (self.story(found, Detail::Full))
             }
         }
     }

@@ -80,9 +80,13 @@ fn every_outcome_has_its_place() {
     </a>
     "##);
     insta::assert_snapshot!(piece(&page, "normal::queued_io_leaves[scsi_debug,bio,explicit]\">", "<h4>"), @r#"
+    <details open>
+    <summary>
     <h3>
     <span class="badge fail">Fail</span> normal::<wbr>queued_<wbr>io_<wbr>leaves[<wbr>scsi_<wbr>debug,<wbr>bio,<wbr>explicit]<wbr> <small>1.300 s</small>
     </h3>
+    </summary>
+    <div id="r0-4">
     <pre class="message">no write returns: 3 of 32 returned with EIO
     the first: #7 &lt;sector 56&gt; &amp; &quot;its&quot; neighbours\u{1b}[31m\u{0}</pre>
     <dl>

@@ -89,7 +89,7 @@ impl Clock {
             while first && ticks.last().is_some_and(|last| x - last.x < APART) {
                 ticks.pop();
             }
-            if ticks.last().is_none_or(|last| x - last.x >= APART) && x <= self.width - 8.0 {
+            if ticks.last().is_none_or(|last| x - last.x >= APART) && x <= self.width - 28.0 {
                 ticks.push(Tick { x, label: format!("{t:.decimals$}") });
             }
         };
