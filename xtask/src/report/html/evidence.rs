@@ -19,6 +19,8 @@ use crate::report::timeline::{Moment, TimeLine};
 const MOST_OPEN: usize = 12;
 /// Lines of a console that are shown; all of them are in the failure's folder.
 const MOST_LINES: usize = 240;
+/// Lines of the console that are shown of a pass.
+const MOST_FEW: usize = 12;
 /// Lines of each other piece.
 const MOST_PIECE: usize = 120;
 
@@ -111,9 +113,15 @@ impl Page<'_> {
             }
             @if let Some(line) = &line {
                 @if detail == Detail::Full { (told(line)) }
-                @else if !line.console.is_empty() {
-                    h4 { "Console" }
-                    pre { (shortened(&lines(&line.console), MOST_LINES / 20, "events.jsonl")) }
+                @else {
+                    // Where no tracepoints tell a history, the case's steps are the story.
+                    @let steps: &[Moment] = if case.history.is_empty() { &line.steps } else { &[] };
+                    @for (title, moments, most) in [("Steps", steps, MOST_FEW * 3), ("Console", &line.console, MOST_FEW)] {
+                        @if !moments.is_empty() {
+                            h4 { (title) }
+                            pre { (shortened(&lines(moments), most, "events.jsonl")) }
+                        }
+                    }
                 }
             }
         }
@@ -274,7 +282,7 @@ fn legend() -> Markup {
     html! {
         p.legend {
             "Open a condition for its time line: seconds since the case began, "
-            "▚ marks idle time that is left out. "
+            "a dotted column stands for idle time that is left out. "
             @for (class, words) in all {
                 span { svg.key width="12" height="12" aria-hidden="true" { rect class=(class) width="12" height="12" {} } " " (words) }
                 " "
