@@ -34,9 +34,7 @@ pub const CASES: &[Case] = &[
         summary: "all paths are lost under load, new ones come, multipathd reloads its map, and the I/O completes",
         tag: Tag::Daemon,
         needs: super::NEEDS,
-        conditions: || {
-            Matrix::of_fast_maps().faults(&[Fault::Offline, Fault::Delete]).crossed().build()
-        },
+        conditions: || Matrix::of_fast_maps().faults(&[Fault::Offline, Fault::Delete]).crossed().build(),
         left_out: &[
             FORMS,
             ISCSI,
