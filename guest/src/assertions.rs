@@ -38,6 +38,7 @@ pub const ALL: &[&str] = &[
     test_map::KEPT,
     interrupted::WAITS,
     interrupted::HANDLED,
+    interrupted::WAKES,
     interrupted::INTERRUPTED,
     interrupted::RESTARTED,
     daemon::MADE,

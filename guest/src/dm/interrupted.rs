@@ -43,6 +43,8 @@ pub const HANDLED: &str = "a signal gets through to the waiting suspend";
 pub const INTERRUPTED: &str = "interrupted suspend fails with EINTR";
 /// With `SA_RESTART`, the ioctl is issued again and waits again.
 pub const RESTARTED: &str = "interrupted suspend waits again";
+/// It does not wait for I/O any more.
+pub const WAKES: &str = "a signal ends the suspend's wait";
 /// The suspend ended well; the same words as of [`Map::suspend`].
 pub const SUCCEEDS: &str = "suspend succeeds";
 const RETURNS: &str = "suspend returns";
@@ -115,6 +117,19 @@ impl Suspender {
     /// [`RESTARTED`].
     pub fn is_interrupted(&mut self) -> Outcome {
         self.interrupt()?;
+        self.was_interrupted()
+    }
+
+    /// After [`Self::interrupt`]: waits until the suspend is seen to wait for I/O no more. Assertion: [`WAKES`].
+    pub fn stops_waiting(&self) -> Outcome {
+        wait_for(DEADLINE, WAKES, || {
+            let place = place_in_kernel(self.pid);
+            Ok(if waits_for_io(&place) { Err(whereabouts(self.pid)) } else { Ok(()) })
+        })
+    }
+
+    /// The second half of [`Self::is_interrupted`].
+    pub fn was_interrupted(&mut self) -> Outcome {
         wait_for(DEADLINE, HANDLED, || Ok(if self.listen()? { Ok(()) } else { Err(whereabouts(self.pid)) }))?;
         match self.signal {
             Signal::Eintr => {

@@ -155,7 +155,7 @@ fn pushback_meets_an_interruption(bench: &mut Bench) -> Outcome {
 }
 
 /// Half of the I/O is pushed back, then the suspend is interrupted and takes its time before it clears the flag; meanwhile
-/// the other half is pushed back, which comes before or after that. Re-issued I/O goes to the path.
+/// the other half is pushed back, slowly, so that some of it comes before that and some after. Re-issued I/O goes to the path.
 fn pushback_meets_the_merge(bench: &mut Bench) -> Outcome {
     let paths = bench.paths(1)?;
     let map = bench.test_map("map", &paths)?;
@@ -167,9 +167,13 @@ fn pushback_meets_the_merge(bench: &mut Bench) -> Outcome {
     let mut suspend = Suspender::start(map.map(), Noflush, Signal::Eintr)?;
     suspend.waits()?;
     map.tell(&[PushBack(Some(COUNT / 2))])?;
+    hooks.delay_pushback(BETWEEN)?;
+    suspend.interrupt()?;
+    suspend.stops_waiting()?;
     let rest = map.start_telling(PushBack(None))?;
-    suspend.is_interrupted()?;
+    suspend.was_interrupted()?;
     rest.succeeds()?;
+    hooks.delay_pushback(Duration::ZERO)?;
     hooks.delay_merge(Duration::ZERO)?;
 
     let tally = io.comes_back_with_success_or_eio()?;
