@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod cache;
 mod command;
+mod compare;
 mod event;
 mod exit;
 mod host;
@@ -45,6 +46,10 @@ enum Verb {
     Prove(verbs::prove::Options),
     /// Reports of runs that are over
     Report(verbs::report::Options),
+    /// The difference between any two runs
+    Compare(verbs::compare::Options),
+    /// The runs of several machines as one
+    Merge(verbs::merge::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
     /// The speed of all this, as ratios in one run
@@ -65,6 +70,8 @@ impl Verb {
             Self::Test(options) => verbs::test::run(&options),
             Self::Prove(options) => verbs::prove::run(&options),
             Self::Report(options) => verbs::report::run(&options),
+            Self::Compare(options) => verbs::compare::run(&options),
+            Self::Merge(options) => verbs::merge::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),

@@ -49,7 +49,7 @@ fn started(planned: &[&str]) -> Event {
         memory_mib: 7800,
     };
     let planned = planned.iter().map(|&name| name.to_owned()).collect();
-    event(0.0, None, Kind::RunStarted { kernel, host, stress: None, planned })
+    event(0.0, None, Kind::RunStarted { kernel, host, stress: None, partition: None, planned })
 }
 
 fn outcome(t: f64, full: &str, condition: Condition, outcome: Outcome) -> Event {

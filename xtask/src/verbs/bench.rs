@@ -239,6 +239,7 @@ impl Bench<'_> {
             isolate,
             strict: false,
             stress: Stress::default(),
+            partition: None,
             options: self.options.common.choice.options(),
         };
         let mut done = job.run(&self.options.common.out, self.progress)?;

@@ -194,7 +194,7 @@ fn proof(common: &Common, transports: &[Transport], progress: &Progress) -> anyh
         out: common.out.clone(),
         yes: common.yes,
     };
-    let proven = prove::prove(&test::default_plan_over(transports)?, &machine, None, progress)
+    let proven = prove::prove(&test::default_plan_over(transports)?, None, &machine, None, progress)
         .context("make the proof")?;
     print!("{}", proven.told());
     let stage = Stage { counts: proven.proof.counts(), failures: proven.differences() };
@@ -218,6 +218,7 @@ fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::
         isolate: false,
         strict: false,
         stress: Stress::default(),
+        partition: None,
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress).context("run the catalogue")?;

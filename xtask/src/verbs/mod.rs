@@ -3,9 +3,11 @@
 
 pub mod bench;
 pub mod ci;
+pub mod compare;
 pub mod doctor;
 pub mod kernel;
 pub mod list;
+pub mod merge;
 pub mod prove;
 pub mod report;
 pub mod selftest;

@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::prove::{Proof, Run, markdown, terminal};
 use crate::report::write_file;
 use crate::run::folder::RunFolder;
+use crate::run::partition::Partition;
 use crate::run::plan::{Planned, Scope, Selection};
 use crate::run::prepare::{Boot, Choice, Prepared, jobs, prepare};
 use crate::run::schedule;
@@ -108,7 +109,8 @@ impl Proven {
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let plan = options.selection.select(tests::catalogue(), Scope::Kernel)?;
-    let proven = prove(&plan, &options.machine, options.jobs, &Progress::new())?;
+    let partition = options.selection.partition;
+    let proven = prove(&plan, partition, &options.machine, options.jobs, &Progress::new())?;
     let text = match options.format {
         Format::Terminal => proven.told(),
         Format::Markdown => markdown::render(&proven.proof, &proven.folder),
@@ -124,6 +126,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
 /// Makes the proof. All kernels are built before the first one runs: what does not build should not cost a run.
 pub fn prove(
     plan: &[Planned],
+    partition: Option<Partition>,
     machine: &Machine,
     wanted_jobs: Option<usize>,
     progress: &Progress,
@@ -161,6 +164,7 @@ pub fn prove(
             isolate: false,
             strict: false,
             stress: Stress::default(),
+            partition,
             options: run.options.clone(),
         };
         let done: Done = job.run_in(folder.inside(variant.name())?, progress)?;

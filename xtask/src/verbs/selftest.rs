@@ -57,6 +57,7 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
         isolate: false,
         strict: false,
         stress: Stress::default(),
+        partition: None,
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress)?;

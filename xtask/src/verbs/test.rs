@@ -15,6 +15,7 @@ use crate::report::model::{self, Results};
 use crate::report::{self, Finished, Format, Request, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::live;
+use crate::run::partition::Partition;
 use crate::run::plan::{Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Common, Prepared, jobs, prepare};
 use crate::run::schedule::{self, Item, Setup};
@@ -47,7 +48,7 @@ pub struct Options {
     #[arg(long)]
     strict: bool,
     /// Run again what a run folder, or the folder of one failure, holds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "stress", "seed", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "partition", "stress", "seed", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
     rerun: Option<Utf8PathBuf>,
 }
 
@@ -80,6 +81,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         isolate: options.isolate == Isolate::Case,
         strict: options.strict,
         stress: stress.stress(),
+        partition: options.selection.partition,
         options: choice.options(),
     };
     let done = job.run(&options.common.out, &progress)?;
@@ -129,6 +131,8 @@ pub struct Job<'a> {
     pub strict: bool,
     /// What is asked of stress cases.
     pub stress: Stress,
+    /// Which part of the selection the items are, if they are one of several.
+    pub partition: Option<Partition>,
     /// Options that choose the same kernel and machine again.
     pub options: Vec<String>,
 }
@@ -183,7 +187,8 @@ impl Job<'_> {
             progress.line(told);
         }
         let stress = told.is_some().then_some(self.stress);
-        let kind = Kind::RunStarted { kernel: kernel_facts, host, stress, planned };
+        let kind =
+            Kind::RunStarted { kernel: kernel_facts, host, stress, partition: self.partition, planned };
         stream.now(Source::Host, &Place::default(), kind);
         let setup = Setup {
             spec: spec.clone(),
