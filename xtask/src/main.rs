@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
+            progress::Progress::new().annotate([report::github::error("cargo xtask", &format!("{error:#}"))]);
             exit::code_of(&error).into()
         }
     }

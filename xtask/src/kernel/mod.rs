@@ -164,6 +164,19 @@ pub fn obtain(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Re
     }
 }
 
+/// The key that a base's kernel has in the store, there or not; fetches and builds nothing.
+pub fn key(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Result<String> {
+    let Source::Base { base, variant, observe, flavour } = source else {
+        return Err(coded(
+            Code::Usage,
+            "only a base's kernel has a key before it is built (hint: name a --base)",
+        ));
+    };
+    let base = bases::find(base)?;
+    let stack = series::stack(base.name, *variant, *observe)?;
+    Ok(build::Workshop::open(base, *flavour, cache, progress)?.id(&stack))
+}
+
 /// Checks the patches of a base: they apply, build without warnings after each, and are in style.
 pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<series::check::Report> {
     build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()

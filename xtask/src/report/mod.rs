@@ -3,6 +3,7 @@
 //! as text and does nothing else; only [`write`] and `recorded` touch files.
 
 pub mod counts;
+pub mod github;
 mod history;
 pub mod html;
 pub mod json;

@@ -177,6 +177,7 @@ fn needs(source: &Source, cache: &Cache) -> anyhow::Result<Needs<'static>> {
 /// Builds or finds kernel and image, and chooses the accelerator.
 pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -> anyhow::Result<Prepared> {
     let source = choice.source()?;
+    let _group = progress.group("kernel and image");
     host::ensure_ready(needs(&source, cache)?, yes, progress)?;
     let installed = match choice.boot {
         Boot::Image => None,

@@ -7,8 +7,9 @@ use walkdir::WalkDir;
 
 use crate::event::Event;
 use crate::exit::{Code, WithCode as _};
+use crate::progress::Progress;
 use crate::report::model::{self, Results};
-use crate::report::{self, Finished, Format, Request, recorded, terminal};
+use crate::report::{self, Finished, Format, Request, github, recorded, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::merge::{Merged, Part, merge};
 
@@ -53,6 +54,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     }
     let finished = Finished { results: &results, events: &merged.events, folder: folder.path() };
     report::write(finished, &options.report)?;
+    Progress::new().annotate(github::errors(&results));
     let to_stdout = options.report.iter().any(|request| request.path.is_none());
     let summary = terminal::summary(&results, folder.path(), console::colors_enabled() && !to_stdout);
     if to_stdout {

@@ -15,8 +15,9 @@ use crate::host::Want;
 use crate::interrupt;
 use crate::kernel::{Flavour, Variant, base_names};
 use crate::progress::Progress;
+use crate::prove::proof::Cell;
 use crate::prove::{Proof, Run, markdown, terminal};
-use crate::report::write_file;
+use crate::report::{github, write_file};
 use crate::run::folder::RunFolder;
 use crate::run::partition::Partition;
 use crate::run::plan::{Planned, Scope, Selection};
@@ -109,8 +110,10 @@ impl Proven {
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let plan = options.selection.select(tests::catalogue(), Scope::Kernel)?;
-    let partition = options.selection.partition;
-    let proven = prove(&plan, partition, &options.machine, options.jobs, &Progress::new())?;
+    let progress = Progress::new();
+    let proven = prove(&plan, options.selection.partition, &options.machine, options.jobs, &progress)?;
+    let named = |cell: &Cell| github::error(&format!("{} on {}", cell.full_name, cell.variant), &cell.why);
+    progress.annotate(proven.proof.mismatches().map(|(cell, _)| named(cell)).take(github::MOST));
     let text = match options.format {
         Format::Terminal => proven.told(),
         Format::Markdown => markdown::render(&proven.proof, &proven.folder),

@@ -12,7 +12,7 @@ use crate::exit::{Code, WithCode as _, coded};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::model::{self, Results};
-use crate::report::{self, Finished, Format, Request, terminal};
+use crate::report::{self, Finished, Format, Request, github, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::live;
 use crate::run::partition::Partition;
@@ -87,6 +87,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let done = job.run(&options.common.out, &progress)?;
     let to_stdout = options.report.iter().any(|request| request.path.is_none());
     report::write(done.finished(), &options.report)?;
+    progress.annotate(github::errors(&done.results));
     let summary = terminal::summary(&done.results, &done.folder, console::colors_enabled() && !to_stdout);
     if to_stdout {
         eprint!("{summary}");
@@ -201,11 +202,13 @@ impl Job<'_> {
             stream: &stream,
             options: &options,
         };
+        let group = progress.group(&format!("{} cases on {}", self.items.len(), kernel.release()));
         let started = std::time::Instant::now();
         let failed = schedule::run(self.items, &setup).err();
         let ended =
             Kind::RunEnded { interrupted: interrupt::requested(), seconds: started.elapsed().as_secs_f64() };
         stream.now(Source::Host, &Place::default(), ended);
+        drop(group);
         let events = stream.finish(&events)?;
         let results = model::fold(&events);
         let request = Request { format: Format::Json, path: Some(folder.path().join("results.json")) };
