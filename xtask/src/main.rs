@@ -14,6 +14,7 @@ mod host;
 mod image;
 mod interrupt;
 mod kernel;
+mod nightly;
 mod outcome;
 mod progress;
 mod prove;
@@ -50,6 +51,8 @@ enum Verb {
     Compare(verbs::compare::Options),
     /// The runs of several machines as one
     Merge(verbs::merge::Options),
+    /// A list of trees, every night: what fails that did not
+    Nightly(verbs::nightly::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
     /// The speed of all this, as ratios in one run
@@ -72,6 +75,7 @@ impl Verb {
             Self::Report(options) => verbs::report::run(&options),
             Self::Compare(options) => verbs::compare::run(&options),
             Self::Merge(options) => verbs::merge::run(&options),
+            Self::Nightly(options) => verbs::nightly::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),

@@ -21,7 +21,7 @@ use crate::exit::Code;
 use crate::report::model::{self, CaseResult, Results, Status};
 use crate::run::merge::repetition;
 
-pub use text::render;
+pub use text::{render, section};
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod kernel;
 pub mod list;
 pub mod merge;
+pub mod nightly;
 pub mod prove;
 pub mod report;
 pub mod selftest;
