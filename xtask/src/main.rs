@@ -22,6 +22,8 @@ mod report;
 mod run;
 mod verbs;
 mod vm;
+#[cfg(test)]
+mod workflows;
 
 use exit::Code;
 
