@@ -20,6 +20,8 @@ mod progress;
 mod prove;
 mod report;
 mod run;
+#[cfg(test)]
+mod schemas;
 mod verbs;
 mod vm;
 #[cfg(test)]

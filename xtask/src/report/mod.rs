@@ -14,7 +14,7 @@ pub mod model;
 pub mod recorded;
 pub mod terminal;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod timeline;
 
 use std::io::{ErrorKind, Write as _};

@@ -93,7 +93,7 @@ fn ended(interrupted: bool) -> Event {
 }
 
 /// One stream with every outcome, and with the trace of one.
-pub(super) fn every_outcome() -> Vec<Event> {
+pub fn every_outcome() -> Vec<Event> {
     [trace(), outcomes()].concat()
 }
 
