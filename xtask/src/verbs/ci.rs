@@ -217,6 +217,7 @@ fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::
         jobs: jobs(None, &prepared.spec, &host)?,
         isolate: false,
         strict: false,
+        first_failure_ends: false,
         stress: Stress::default(),
         options: common.choice.options(),
     };

@@ -160,6 +160,7 @@ pub fn prove(
             jobs: jobs(wanted_jobs, &prepared.spec, &host)?,
             isolate: false,
             strict: false,
+            first_failure_ends: false,
             stress: Stress::default(),
             options: run.options.clone(),
         };

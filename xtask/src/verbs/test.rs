@@ -8,14 +8,14 @@ use guest::stress::Stress;
 
 use crate::cache::Cache;
 use crate::event::{Event, Kind, Source};
-use crate::exit::{Code, WithCode as _, coded};
+use crate::exit::{Code, WithCode as _};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::model::{self, Results};
 use crate::report::{self, Finished, Format, Request, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::live;
-use crate::run::plan::{Planned, Scope, Selection};
+use crate::run::plan::{self, Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Common, Prepared, jobs, prepare};
 use crate::run::schedule::{self, Item, Setup};
 use crate::run::stream::{Place, Stream};
@@ -79,6 +79,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         jobs: jobs(options.jobs, &prepared.spec, &host)?,
         isolate: options.isolate == Isolate::Case,
         strict: options.strict,
+        first_failure_ends: false,
         stress: stress.stress(),
         options: choice.options(),
     };
@@ -96,12 +97,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
 
 fn planned(options: &Options, rerun: Option<&Rerun>) -> anyhow::Result<Vec<Planned>> {
     let Some(rerun) = rerun else { return options.selection.select(tests::catalogue(), Scope::Kernel) };
-    let all = Selection::default().select(tests::catalogue(), Scope::All)?;
-    let find = |name: &String| {
-        let found = all.iter().find(|planned| planned.full_name() == *name).copied();
-        found.ok_or_else(|| coded(Code::Usage, format!("--rerun: no case is called {name}")))
-    };
-    rerun.cases.iter().map(find).collect()
+    plan::named(&rerun.cases, "--rerun")
 }
 
 /// What runs without filters.
@@ -127,6 +123,8 @@ pub struct Job<'a> {
     pub isolate: bool,
     /// Known deviations are failures.
     pub strict: bool,
+    /// After the first failure nothing more is started.
+    pub first_failure_ends: bool,
     /// What is asked of stress cases.
     pub stress: Stress,
     /// Options that choose the same kernel and machine again.
@@ -191,6 +189,7 @@ impl Job<'_> {
             jobs: self.jobs,
             isolate: self.isolate,
             strict: self.strict,
+            first_failure_ends: self.first_failure_ends,
             stress: self.stress,
             folder: &folder,
             stream: &stream,
