@@ -35,7 +35,10 @@ pub use config::Config;
 pub use fetch::{fetch, to_download};
 pub use flavour::Flavour;
 pub use prune::prune;
+pub use series::repo::git_in;
+pub use sha::key as key_of;
 pub use store::{Entry, Manifest, list};
+pub use tree::FILES as TREE_FILES;
 
 /// The variant of a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

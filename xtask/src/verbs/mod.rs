@@ -2,6 +2,8 @@
 //! One file a verb.
 
 pub mod bench;
+pub mod bisect;
+pub mod bisect_step;
 pub mod ci;
 pub mod doctor;
 pub mod kernel;
