@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bisect;
 mod cache;
 mod command;
 mod compare;
@@ -59,6 +60,13 @@ enum Verb {
     Nightly(verbs::nightly::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
+    /// Find the commit that broke a case
+    Bisect(verbs::bisect::Options),
+    /// The verdict on a tree, for `git bisect run`: 0 good, 1 bad, 125 skip, 128 stop
+    BisectStep(verbs::bisect_step::Options),
+    /// A history with known bugs, to try `bisect` on
+    #[command(hide = true)]
+    BisectDemo(verbs::bisect_demo::Options),
     /// The speed of all this, as ratios in one run
     Bench(verbs::bench::Options),
     /// Everything that the project tests about itself
@@ -81,6 +89,9 @@ impl Verb {
             Self::Merge(options) => verbs::merge::run(&options),
             Self::Nightly(options) => verbs::nightly::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
+            Self::Bisect(options) => verbs::bisect::run(&options),
+            Self::BisectStep(options) => verbs::bisect_step::run(&options),
+            Self::BisectDemo(options) => verbs::bisect_demo::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),
             Self::Selftest(options) => verbs::selftest::run(&options),
@@ -89,7 +100,10 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return verbs::bisect_step::refuse(&error),
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("DM_PUSHBACK_LOG").unwrap_or_default();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     match interrupt::install().and_then(|()| cli.verb.run()) {

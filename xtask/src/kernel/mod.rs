@@ -35,7 +35,10 @@ pub use config::Config;
 pub use fetch::{fetch, to_download};
 pub use flavour::Flavour;
 pub use prune::prune;
+pub use series::repo::git_in;
+pub use sha::key as key_of;
 pub use store::{Entry, Manifest, list};
+pub use tree::FILES as TREE_FILES;
 
 /// The variant of a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -215,6 +218,20 @@ pub fn can_be_observed(base: &str) -> bool {
 pub fn unpacked_source(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Utf8PathBuf> {
     let base = bases::find(base)?;
     fetch::source(base, &fetch::package(base, cache)?, cache, progress)
+}
+
+/// Generates a history with known bugs, from the source and the patches of a base, in a new bare repository. Returns the
+/// names in it, and what is there.
+pub fn demo_history(
+    base: &str,
+    out: &Utf8Path,
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    let stack = series::stack(base, Variant::Pushback, can_be_observed(base))?;
+    let source = unpacked_source(base, cache, progress)?;
+    series::demo::generate(base, &stack, &source, out, progress)?;
+    Ok(series::demo::MARKS.iter().map(|mark| (mark.name, mark.what)).collect())
 }
 
 /// An absolute path without symbolic links, or an error that is the user's.

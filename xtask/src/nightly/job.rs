@@ -173,6 +173,7 @@ impl Run<'_> {
             jobs: jobs(runner.jobs, &self.prepared.spec, &host)?,
             isolate,
             strict: false,
+            first_failure_ends: false,
             stress: Stress::default(),
             partition: None,
             options: self.options.clone(),

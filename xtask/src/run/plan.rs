@@ -156,6 +156,16 @@ impl Selection {
     }
 }
 
+/// The plan that names cases and conditions in full, in that order; `whose` names they are is said of one that is unknown.
+pub fn named(names: &[String], whose: &str) -> anyhow::Result<Vec<Planned>> {
+    let all = everything(::tests::catalogue());
+    let find = |name: &String| {
+        let found = all.iter().find(|planned| planned.full_name() == *name).copied();
+        found.ok_or_else(|| coded(Code::Usage, format!("{whose}: no case is called {name}")))
+    };
+    names.iter().map(find).collect()
+}
+
 /// Every case under every condition.
 fn everything(catalogue: &'static [Case]) -> Vec<Planned> {
     catalogue

@@ -238,6 +238,7 @@ impl Bench<'_> {
             jobs,
             isolate,
             strict: false,
+            first_failure_ends: false,
             stress: Stress::default(),
             partition: None,
             options: self.options.common.choice.options(),

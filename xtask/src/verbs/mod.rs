@@ -2,6 +2,9 @@
 //! One file a verb.
 
 pub mod bench;
+pub mod bisect;
+pub mod bisect_demo;
+pub mod bisect_step;
 pub mod ci;
 pub mod compare;
 pub mod doctor;

@@ -8,7 +8,7 @@ use guest::stress::Stress;
 
 use crate::cache::Cache;
 use crate::event::{Event, Kind, Source};
-use crate::exit::{Code, WithCode as _, coded};
+use crate::exit::{Code, WithCode as _};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::model::{self, Results};
@@ -16,7 +16,7 @@ use crate::report::{self, Finished, Format, Request, github, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::live;
 use crate::run::partition::Partition;
-use crate::run::plan::{Planned, Scope, Selection};
+use crate::run::plan::{self, Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Common, Prepared, jobs, prepare};
 use crate::run::schedule::{self, Item, Setup};
 use crate::run::stream::{Place, Stream};
@@ -80,6 +80,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         jobs: jobs(options.jobs, &prepared.spec, &host)?,
         isolate: options.isolate == Isolate::Case,
         strict: options.strict,
+        first_failure_ends: false,
         stress: stress.stress(),
         partition: options.selection.partition,
         options: choice.options(),
@@ -99,12 +100,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
 
 fn planned(options: &Options, rerun: Option<&Rerun>) -> anyhow::Result<Vec<Planned>> {
     let Some(rerun) = rerun else { return options.selection.select(tests::catalogue(), Scope::Kernel) };
-    let all = Selection::default().select(tests::catalogue(), Scope::All)?;
-    let find = |name: &String| {
-        let found = all.iter().find(|planned| planned.full_name() == *name).copied();
-        found.ok_or_else(|| coded(Code::Usage, format!("--rerun: no case is called {name}")))
-    };
-    rerun.cases.iter().map(find).collect()
+    plan::named(&rerun.cases, "--rerun")
 }
 
 /// What runs without filters.
@@ -130,6 +126,8 @@ pub struct Job<'a> {
     pub isolate: bool,
     /// Known deviations are failures.
     pub strict: bool,
+    /// After the first failure nothing more is started.
+    pub first_failure_ends: bool,
     /// What is asked of stress cases.
     pub stress: Stress,
     /// Which part of the selection the items are, if they are one of several.
@@ -197,6 +195,7 @@ impl Job<'_> {
             jobs: self.jobs,
             isolate: self.isolate,
             strict: self.strict,
+            first_failure_ends: self.first_failure_ends,
             stress: self.stress,
             folder: &folder,
             stream: &stream,
