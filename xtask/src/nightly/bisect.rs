@@ -3,13 +3,22 @@
 //! repository.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::config::{History, Job};
-use super::job::short;
+use super::job::{Runner, short};
 use super::state::Memory;
 use super::verdict::{Found, Report};
+use crate::bisect::state::{End, State};
+use crate::bisect::{Asked, Resume};
 use crate::compare::Change;
+use crate::interrupt;
+use crate::kernel::git_in;
 use crate::report::terminal::quoted;
+use crate::run::prepare::{Choice, Setting, as_option};
+use crate::verbs::bisect::bisect;
 
 /// One bisection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +34,18 @@ struct Question {
 }
 
 /// What bisecting the new failures gives.
-pub fn new_failures(job: &Job, report: &Report, known: &Memory) -> Vec<Found> {
-    let (true, Some(history), Some(bad)) = (job.bisect, &job.history, &report.commit) else { return vec![] };
+pub fn new_failures(
+    runner: &Runner<'_>,
+    job: &Job,
+    report: &Report,
+    known: &Memory,
+) -> anyhow::Result<Vec<Found>> {
+    let (true, Some(history), Some(bad), Some(run)) = (job.bisect, &job.history, &report.commit, &report.run)
+    else {
+        return Ok(vec![]);
+    };
     let questions = questions(&report.new_failures().collect::<Vec<_>>(), known, bad);
-    questions.iter().map(|question| ask(job, history, question)).collect()
+    questions.iter().map(|question| ask(runner, job, history, run, question)).collect()
 }
 
 /// Failures at one assertion that began between the same two commits have one cause, as long as nobody knows better. One
@@ -56,21 +73,107 @@ impl Question {
     }
 }
 
-/// The command that finds the commit.
-fn ask(job: &Job, history: &History, question: &Question) -> Found {
+/// Asks one question. What goes wrong is told beside it, for the failure itself is believed already; only the user's
+/// interruption ends more than that.
+fn ask(
+    runner: &Runner<'_>,
+    job: &Job,
+    history: &History,
+    run: &str,
+    question: &Question,
+) -> anyhow::Result<Found> {
+    let not_found = |why: &str| {
+        let message = format!("{why}; to find the commit: {}", command(job, history, question));
+        Found { case: question.told(), commit: None, message, folder: None }
+    };
+    if runner.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        return Ok(not_found("the budget was spent before its turn"));
+    }
+    runner.progress.line(&format!("== bisect {}", question.told()));
+    match search(runner, job, history, run, question) {
+        Err(error) if interrupt::requested() => Err(error),
+        Err(error) => Ok(not_found(&format!("{error:#}"))),
+        found => found,
+    }
+}
+
+fn search(
+    runner: &Runner<'_>,
+    job: &Job,
+    history: &History,
+    run: &str,
+    question: &Question,
+) -> anyhow::Result<Found> {
+    let repository = match history {
+        History::Here(dir) => dir.clone(),
+        History::Remote(url) => cloned(runner, job, url)?,
+    };
+    let Choice { flavour, accel, boot, .. } = job.choice;
+    let asked = Asked {
+        good: question.good.clone(),
+        bad: question.bad.clone(),
+        cases: vec![question.case.clone()],
+        repeat: runner.config.confirm.max(1),
+        flavour: as_option(&flavour.unwrap_or_default()),
+        boot: as_option(&boot),
+        // What is not committed was not tested either: such a tree has no commit.
+        allow_dirty: true,
+    };
+    let out = runner.folder.path(run).join("bisect");
+    let setting = Setting { flavour, accel, boot, out, yes: runner.yes };
+    // An interrupted night goes on with its bisection, too.
+    let told = bisect(&repository, Some(asked), Resume::IfSame, &setting, runner.jobs, runner.progress)?;
+    let State { end, steps, runs, .. } = &told.state;
+    let (commit, message) = match end {
+        Some(End::Found(id)) => {
+            let subject = steps.iter().find(|step| step.commit == *id).map(|step| step.subject.clone());
+            (Some(id.clone()), subject.unwrap_or_else(|| "the last commit".to_owned()))
+        }
+        Some(End::OneOf(ids)) => {
+            let ids: Vec<&str> = ids.iter().map(|id| short(id)).collect();
+            (None, format!("one of {}, which can't be tested", ids.join(", ")))
+        }
+        None => (None, "no end".to_owned()),
+    };
+    let folder = Some(runner.folder.relative(Utf8Path::new(runs)));
+    Ok(Found { case: question.told(), commit, message, folder })
+}
+
+/// A clone of a remote repository with all of its history, and with files as they are asked for.
+fn cloned(runner: &Runner<'_>, job: &Job, url: &str) -> anyhow::Result<Utf8PathBuf> {
+    let tree = job.name.rsplit_once('.').map_or(job.name.as_str(), |(tree, _)| tree);
+    let place = runner.folder.path("git").join(format!("{tree}.git"));
+    if place.exists() {
+        git_in(&place).args(["fetch", "--quiet", url, "+refs/heads/*:refs/heads/*"]).run()?;
+        return Ok(place);
+    }
+    let step = runner.progress.step(format!("fetch the history of {url}"));
+    let beside = runner.folder.path("git").join(format!("{tree}.new"));
+    if beside.exists() {
+        fs_err::remove_dir_all(&beside)?;
+    }
+    fs_err::create_dir_all(runner.folder.path("git"))?;
+    let clone = ["clone", "--quiet", "--bare", "--filter=blob:none", "--", url, beside.as_str()];
+    git_in(runner.folder.root()).args(clone).run()?;
+    fs_err::rename(&beside, &place)?;
+    step.done("done");
+    Ok(place)
+}
+
+/// The command that asks the same.
+fn command(job: &Job, history: &History, question: &Question) -> String {
     let repository = match history {
         History::Here(dir) => dir.to_string(),
         History::Remote(url) => format!("a clone of {url}"),
     };
     let flavour =
         job.choice.flavour.map_or(String::new(), |flavour| format!(" --flavour {}", flavour.name()));
-    let message = format!(
-        "to find the commit: cargo xtask bisect --tree {repository} --good {} --bad {}{flavour} {}",
+    format!(
+        "cargo xtask bisect --tree {repository} --good {} --bad {}{flavour} {}",
         short(&question.good),
         short(&question.bad),
         quoted(&question.case)
-    );
-    Found { case: question.told(), commit: None, message, folder: None }
+    )
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! failures are one more, as repetitions ` #2` and so on. They are put together as `merge` does it for machines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use camino::Utf8Path;
@@ -54,6 +55,8 @@ pub struct Runner<'a> {
     pub yes: bool,
     /// Where progress goes.
     pub progress: &'a Progress,
+    /// After it nothing new is begun.
+    pub deadline: Option<Instant>,
 }
 
 /// A run under way.
@@ -114,7 +117,7 @@ impl Runner<'_> {
         report.counts = counts(all.iter().map(|change| change.change));
         report.trouble = seen.iter().filter(|(_, seen)| seen.outcome.is_host_trouble()).count();
         report.changes = all.into_iter().filter(|change| change.change != What::Same).collect();
-        report.found = bisect::new_failures(job, &report, &known);
+        report.found = bisect::new_failures(self, job, &report, &known)?;
         let mut memory = known;
         memory.learn(&seen, commit.as_ref());
         memory.fingerprint = if report.trouble == 0 { fingerprint } else { String::new() };

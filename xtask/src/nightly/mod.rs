@@ -50,7 +50,7 @@ pub fn run(config: &Config, jobs: Option<usize>, yes: bool, progress: &Progress)
     let before = night.seconds;
     let deadline = config.budget.map(|budget| started + budget);
     let cache = Cache::open()?;
-    let runner = Runner { config, folder: &folder, cache: &cache, jobs, yes, progress };
+    let runner = Runner { config, folder: &folder, cache: &cache, jobs, yes, progress, deadline };
     for job in in_turn(config, &state) {
         if night.jobs.iter().any(|report| report.job == job.name) {
             continue;
