@@ -11,6 +11,7 @@ use guest::trace::What;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
+use crate::run::partition::Partition;
 
 /// Version of the format, the field `v` of every line of events.jsonl.
 pub const FORMAT: u32 = 1;
@@ -60,6 +61,9 @@ pub enum Kind {
         /// What is asked of stress cases, if there are any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stress: Option<Stress>,
+        /// Which part of the selection this run is, if it is one of several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partition: Option<Partition>,
         /// Full names of what was planned.
         planned: Vec<String>,
     },

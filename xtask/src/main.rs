@@ -5,21 +5,28 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bisect;
 mod cache;
 mod command;
+mod compare;
 mod event;
 mod exit;
 mod host;
 mod image;
 mod interrupt;
 mod kernel;
+mod nightly;
 mod outcome;
 mod progress;
 mod prove;
 mod report;
 mod run;
+#[cfg(test)]
+mod schemas;
 mod verbs;
 mod vm;
+#[cfg(test)]
+mod workflows;
 
 use exit::Code;
 
@@ -45,8 +52,21 @@ enum Verb {
     Prove(verbs::prove::Options),
     /// Reports of runs that are over
     Report(verbs::report::Options),
+    /// The difference between any two runs
+    Compare(verbs::compare::Options),
+    /// The runs of several machines as one
+    Merge(verbs::merge::Options),
+    /// A list of trees, every night: what fails that did not
+    Nightly(verbs::nightly::Options),
     /// A shell in the same VM, with the same tools
     Shell(verbs::shell::Options),
+    /// Find the commit that broke a case
+    Bisect(verbs::bisect::Options),
+    /// The verdict on a tree, for `git bisect run`: 0 good, 1 bad, 125 skip, 128 stop
+    BisectStep(verbs::bisect_step::Options),
+    /// A history with known bugs, to try `bisect` on
+    #[command(hide = true)]
+    BisectDemo(verbs::bisect_demo::Options),
     /// The speed of all this, as ratios in one run
     Bench(verbs::bench::Options),
     /// Everything that the project tests about itself
@@ -65,7 +85,13 @@ impl Verb {
             Self::Test(options) => verbs::test::run(&options),
             Self::Prove(options) => verbs::prove::run(&options),
             Self::Report(options) => verbs::report::run(&options),
+            Self::Compare(options) => verbs::compare::run(&options),
+            Self::Merge(options) => verbs::merge::run(&options),
+            Self::Nightly(options) => verbs::nightly::run(&options),
             Self::Shell(options) => verbs::shell::run(&options),
+            Self::Bisect(options) => verbs::bisect::run(&options),
+            Self::BisectStep(options) => verbs::bisect_step::run(&options),
+            Self::BisectDemo(options) => verbs::bisect_demo::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),
             Self::Selftest(options) => verbs::selftest::run(&options),
@@ -74,13 +100,17 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return verbs::bisect_step::refuse(&error),
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("DM_PUSHBACK_LOG").unwrap_or_default();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     match interrupt::install().and_then(|()| cli.verb.run()) {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
+            progress::Progress::new().annotate([report::github::error("cargo xtask", &format!("{error:#}"))]);
             exit::code_of(&error).into()
         }
     }

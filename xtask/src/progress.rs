@@ -7,11 +7,21 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::report::github;
+
 /// Where progress goes.
 #[derive(Debug, Clone)]
 pub struct Progress {
     bars: Option<MultiProgress>,
     quiet: bool,
+    /// GitHub's runner reads along: it folds groups, and shows errors where people look.
+    on_github: bool,
+}
+
+/// Lines that belong together, folded by GitHub's runner, until it is dropped. Nothing elsewhere.
+#[derive(Debug)]
+pub struct Group<'a> {
+    progress: &'a Progress,
 }
 
 /// One piece of work that is under way.
@@ -31,13 +41,13 @@ impl Progress {
         let live = console::user_attended_stderr() && !env("NO_COLOR") && !env("CI");
         // indicatif hides itself on a dumb terminal, and would swallow the lines too.
         let bars = live.then(MultiProgress::new).filter(|bars| !bars.is_hidden());
-        Self { bars, quiet: false }
+        Self { bars, quiet: false, on_github: std::env::var("GITHUB_ACTIONS").is_ok_and(|is| is == "true") }
     }
 
     /// Says nothing at all.
     #[cfg(test)]
     pub fn silent() -> Self {
-        Self { bars: None, quiet: true }
+        Self { bars: None, quiet: true, on_github: false }
     }
 
     /// Whether bars are shown.
@@ -56,6 +66,21 @@ impl Progress {
         }
     }
 
+    /// Opens a group of lines.
+    pub fn group(&self, title: &str) -> Group<'_> {
+        if self.on_github {
+            self.line(&github::group(title));
+        }
+        Group { progress: self }
+    }
+
+    /// Shows errors, [`github::error`], where people look; everywhere else they are in the summary already.
+    pub fn annotate(&self, errors: impl IntoIterator<Item = String>) {
+        if self.on_github {
+            errors.into_iter().for_each(|error| self.line(&error));
+        }
+    }
+
     /// Starts a piece of work.
     pub fn step(&self, name: impl Into<String>) -> Step {
         let name = name.into();
@@ -71,6 +96,14 @@ impl Progress {
             self.line(&format!("{name} ..."));
         }
         Step { progress: self.clone(), bar, name, start: Instant::now(), last_told: 0 }
+    }
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        if self.progress.on_github {
+            self.progress.line(github::END_GROUP);
+        }
     }
 }
 

@@ -47,9 +47,16 @@ impl<'a> Workshop<'a> {
         Ok(Self { base, package, recipe, build_id, cache, progress })
     }
 
+    /// The key in the store of the base with these patches.
+    pub fn id(&self, stack: &[Series]) -> String {
+        let (modules, patches) = (modules::fingerprint(), series::fingerprint(stack));
+        let all = [("build", self.build_id.as_str()), ("modules", &modules), ("patches", &patches)];
+        sha::key(if stack.is_empty() { &all[..2] } else { &all })
+    }
+
     /// The base as its distribution ships it.
     pub fn stock(&self) -> anyhow::Result<Kernel> {
-        let id = sha::key(&[("build", &self.build_id), ("modules", &modules::fingerprint())]);
+        let id = self.id(&[]);
         let _lock = self.cache.lock(&format!("kernel-{id}"), self.progress)?;
         if let Some(kernel) = store::open(self.cache, &id, self.progress)? {
             return Ok(kernel);
@@ -65,9 +72,7 @@ impl<'a> Workshop<'a> {
 
     /// The base with patches.
     pub fn variant(&self, variant: Variant, observe: bool, stack: &[Series]) -> anyhow::Result<Kernel> {
-        let patches = series::fingerprint(stack);
-        let modules = modules::fingerprint();
-        let id = sha::key(&[("build", &self.build_id), ("modules", &modules), ("patches", &patches)]);
+        let id = self.id(stack);
         let _lock = self.cache.lock(&format!("kernel-{id}"), self.progress)?;
         if let Some(kernel) = store::open(self.cache, &id, self.progress)? {
             return Ok(kernel);

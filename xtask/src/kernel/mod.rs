@@ -35,7 +35,10 @@ pub use config::Config;
 pub use fetch::{fetch, to_download};
 pub use flavour::Flavour;
 pub use prune::prune;
+pub use series::repo::git_in;
+pub use sha::key as key_of;
 pub use store::{Entry, Manifest, list};
+pub use tree::FILES as TREE_FILES;
 
 /// The variant of a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -164,6 +167,19 @@ pub fn obtain(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Re
     }
 }
 
+/// The key that a base's kernel has in the store, there or not; fetches and builds nothing.
+pub fn key(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Result<String> {
+    let Source::Base { base, variant, observe, flavour } = source else {
+        return Err(coded(
+            Code::Usage,
+            "only a base's kernel has a key before it is built (hint: name a --base)",
+        ));
+    };
+    let base = bases::find(base)?;
+    let stack = series::stack(base.name, *variant, *observe)?;
+    Ok(build::Workshop::open(base, *flavour, cache, progress)?.id(&stack))
+}
+
 /// Checks the patches of a base: they apply, build without warnings after each, and are in style.
 pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<series::check::Report> {
     build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()
@@ -202,6 +218,20 @@ pub fn can_be_observed(base: &str) -> bool {
 pub fn unpacked_source(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Utf8PathBuf> {
     let base = bases::find(base)?;
     fetch::source(base, &fetch::package(base, cache)?, cache, progress)
+}
+
+/// Generates a history with known bugs, from the source and the patches of a base, in a new bare repository. Returns the
+/// names in it, and what is there.
+pub fn demo_history(
+    base: &str,
+    out: &Utf8Path,
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    let stack = series::stack(base, Variant::Pushback, can_be_observed(base))?;
+    let source = unpacked_source(base, cache, progress)?;
+    series::demo::generate(base, &stack, &source, out, progress)?;
+    Ok(series::demo::MARKS.iter().map(|mark| (mark.name, mark.what)).collect())
 }
 
 /// An absolute path without symbolic links, or an error that is the user's.

@@ -22,7 +22,8 @@ pub fn prune(
     let removed = store::prune_kernels(cache, keep, |_| true)?;
     remove_stale(cache)?;
     // (folder, name of the lock that a run holds while it works on an entry of the folder)
-    let folders: &[(&str, &str)] = if all { &[("builds", "build-"), ("trees", "tree-")] } else { &[] };
+    let folders: &[(&str, &str)] =
+        if all { &[("builds", "build-"), ("trees", "tree-"), ("bisect", "bisect-")] } else { &[] };
     for (folder, lock) in folders {
         let dir = cache.path(folder);
         if !dir.exists() {

@@ -28,6 +28,9 @@ use crate::progress::Progress;
 /// The folder whose modules can be made alone.
 const FAST: &str = "drivers/md/";
 
+/// What a source of Linux has that is built and tested here.
+pub const FILES: &[&str] = &["Makefile", "Kconfig", "arch/x86/Kconfig", "scripts/kconfig", "drivers/md/dm.c"];
+
 /// Kernels of one tree that are kept in the store; older ones go when a new one comes.
 const KEPT: usize = 4;
 
@@ -99,10 +102,7 @@ fn checked(dir: &Utf8Path) -> anyhow::Result<Utf8PathBuf> {
             "{tree} is not a folder (hint: unpack an archive first and name the folder with the kernel's Makefile)"
         ));
     }
-    if let Some(missing) = ["Makefile", "Kconfig", "arch/x86/Kconfig", "scripts/kconfig", "drivers/md/dm.c"]
-        .iter()
-        .find(|file| !tree.join(file).exists())
-    {
+    if let Some(missing) = FILES.iter().find(|file| !tree.join(file).exists()) {
         return usage(format!("{tree} is not a Linux source tree: it has no {missing}"));
     }
     if tree.as_str().contains([' ', ':', '\t', '\n']) {

@@ -3,6 +3,7 @@
 //! as text and does nothing else; only [`write`] and `recorded` touch files.
 
 pub mod counts;
+pub mod github;
 mod history;
 pub mod html;
 pub mod json;
@@ -13,7 +14,7 @@ pub mod model;
 pub mod recorded;
 pub mod terminal;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod timeline;
 
 use std::io::{ErrorKind, Write as _};

@@ -5,7 +5,7 @@
 //! ```text
 //! {"v":1,
 //!  "kernel":{"source","variant","release","id"}, "host":{"qemu","accel","accel_reason","cpus","memory_mib"},
-//!  "stress":{"seed","seconds"?}?,
+//!  "stress":{"seed","seconds"?}?, "partition":"1/2"?,
 //!  "cases":[{"name":"compat::x", "conditions":{"queue_mode":"bio",…}, "full_name":"compat::x[bio]",
 //!            "outcome":"Fail", "seconds":1.5, "message":"assertion: seen", "assertion"?, "splat"?, "artifacts"?,
 //!            "evidence"?, "history"?}],
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, FORMAT, HostFacts, KernelFacts, Kind};
 use crate::exit::Code;
 use crate::outcome::Outcome;
+use crate::run::partition::Partition;
 
 use super::history::Trace;
 
@@ -46,6 +47,9 @@ pub struct Results {
     /// What was asked of stress cases, if there were any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stress: Option<Stress>,
+    /// Which part of the selection was run, if it was one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
     /// In the order of the plan; what was not planned (there should be none) after it.
     pub cases: Vec<CaseResult>,
     /// The counts.
@@ -264,6 +268,8 @@ fn parse_condition(full: &str) -> Condition {
         condition.suspend = condition.suspend.or_else(|| part.parse().ok());
         condition.fault = condition.fault.or_else(|| part.parse().ok());
         condition.io = condition.io.or_else(|| part.parse().ok());
+        condition.file_system = condition.file_system.or_else(|| part.parse().ok());
+        condition.signal = condition.signal.or_else(|| part.parse().ok());
     }
     condition
 }
@@ -280,8 +286,8 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
     for event in events {
         last = last.max(event.t);
         match &event.kind {
-            Kind::RunStarted { kernel, host, stress, planned } => {
-                results.stress = *stress;
+            Kind::RunStarted { kernel, host, stress, partition, planned } => {
+                (results.stress, results.partition) = (*stress, *partition);
                 results.kernel = kernel.clone();
                 results.host = host.clone();
                 planned_names.clone_from(planned);

@@ -3,6 +3,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::model::{self, Results};
 use crate::event::{Event, FORMAT, KernelFacts, Kind};
@@ -71,13 +72,38 @@ pub fn read(dir: &Utf8Path) -> anyhow::Result<Recorded> {
     Ok(Recorded { folder: dir.to_owned(), results: model::fold(&events), events })
 }
 
+/// The results of a run: its folder or its results.json is named. Of a run that was cut short there are only its events.
+pub fn results(named: &Utf8Path) -> anyhow::Result<Results> {
+    let path = if named.is_file() { named.to_owned() } else { named.join("results.json") };
+    if !path.exists() && named.join(EVENTS).is_file() {
+        return Ok(read(named)?.results);
+    }
+    let usage = |why: String| {
+        coded(Code::Usage, format!("{named} is no run: {why} (hint: runs/latest is the last one)"))
+    };
+    let text = fs_err::read_to_string(&path).map_err(|error| usage(error.to_string()))?;
+    versioned(&text, FORMAT).map_err(|error| usage(format!("{path}: {error}")))
+}
+
+/// A JSON document with a field `v`: a version that this xtask does not know is told as such, and not as an odd field.
+pub fn versioned<T: DeserializeOwned>(text: &str, known: u32) -> anyhow::Result<T> {
+    let Version { v } = serde_json::from_str(text)?;
+    anyhow::ensure!(
+        v == known,
+        "it is of version {v} of its format, and this xtask knows version {known} (hint: a newer xtask wrote it)"
+    );
+    Ok(serde_json::from_str(text)?)
+}
+
+/// The field that every document and every event has.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
 /// Reads the lines. A last line without its end was being written when the run was cut short: it is left out. The error
 /// begins with the number of the line.
 fn parse(text: &[u8]) -> Result<Vec<Event>, String> {
-    #[derive(Deserialize)]
-    struct Version {
-        v: u32,
-    }
     let mut events: Vec<Event> = vec![];
     for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
         let event = serde_json::from_slice(line);
@@ -189,6 +215,21 @@ mod tests {
         insta::assert_snapshot!(error(&[("events.jsonl", &newer)]), @"DIR/events.jsonl:1: an event of format 2; this xtask knows format 1");
         let absent = folders(Utf8Path::new("/nonexistent")).unwrap_err();
         insta::assert_snapshot!(format!("{absent:#}"), @"read the run folder /nonexistent: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn results_of_a_run_and_of_what_is_none() {
+        let (_dir, path) = folder(&[("events.jsonl", &lines(&run()))]);
+        assert_eq!(results(&path).unwrap(), model::fold(&run()), "a run that was cut short");
+        for (text, part) in
+            [(r#"{"v":2}"#, "results.json: it is of version 2 of its format"), ("{", "is no run: ")]
+        {
+            let (_dir, path) = folder(&[("results.json", text)]);
+            let error = results(&path).unwrap_err();
+            assert_eq!(code_of(&error), Code::Usage);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(results(Utf8Path::new("/nonexistent")).unwrap_err().to_string().contains("is no run: "));
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn started(planned: &[&str]) -> Event {
         memory_mib: 7800,
     };
     let planned = planned.iter().map(|&name| name.to_owned()).collect();
-    event(0.0, None, Kind::RunStarted { kernel, host, stress: None, planned })
+    event(0.0, None, Kind::RunStarted { kernel, host, stress: None, partition: None, planned })
 }
 
 fn outcome(t: f64, full: &str, condition: Condition, outcome: Outcome) -> Event {
@@ -93,7 +93,7 @@ fn ended(interrupted: bool) -> Event {
 }
 
 /// One stream with every outcome, and with the trace of one.
-pub(super) fn every_outcome() -> Vec<Event> {
+pub fn every_outcome() -> Vec<Event> {
     [trace(), outcomes()].concat()
 }
 

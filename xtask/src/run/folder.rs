@@ -71,6 +71,11 @@ impl RunFolder {
         Ok(Self { dir: parent.join(name), shared: vec![] })
     }
 
+    /// One that is there already.
+    pub const fn at(dir: Utf8PathBuf) -> Self {
+        Self { dir, shared: vec![] }
+    }
+
     /// The folder called `name` inside of this one, for a run that is one of several.
     pub fn inside(&self, name: &str) -> anyhow::Result<Self> {
         let dir = self.dir.join(name);
@@ -164,7 +169,7 @@ fn file_name(shown: &str) -> String {
 }
 
 /// `20261123-204200` in UTC.
-fn stamp(time: SystemTime) -> String {
+pub fn stamp(time: SystemTime) -> String {
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text.replace(['-', ':', 'Z'], "").replace('T', "-")
 }

@@ -7,6 +7,8 @@ pub mod clocks;
 pub mod folder;
 pub mod judge;
 pub mod live;
+pub mod merge;
+pub mod partition;
 pub mod plan;
 pub mod prepare;
 pub mod schedule;

@@ -8,6 +8,8 @@ use regex::Regex;
 
 use crate::exit::{Code, coded};
 
+use super::partition::Partition;
+
 /// What the user selects; the same options for every verb that takes cases.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Selection {
@@ -23,6 +25,9 @@ pub struct Selection {
     /// Only these ways of exchanging the table: explicit, implicit (repeatable; default all)
     #[arg(long, value_name = "FORM")]
     pub suspend: Vec<SuspendForm>,
+    /// Only part M of N, by a hash of each name: for several machines, whose runs `merge` joins
+    #[arg(long, value_name = "M/N")]
+    pub partition: Option<Partition>,
 }
 
 /// Which part of the catalogue a verb looks at.
@@ -96,7 +101,7 @@ impl Selection {
                 return Err(self.matches_nothing(&filter.text, hidden, matched.len() - hidden));
             }
         }
-        let plan: Vec<_> = all
+        let mut plan: Vec<_> = all
             .iter()
             .zip(&names)
             .filter(|(planned, _)| in_scope(planned) && on_axes(planned))
@@ -107,6 +112,18 @@ impl Selection {
             let axes = self.axes();
             let with = if axes.is_empty() { String::new() } else { format!(" with{axes}") };
             return Err(coded(Code::Usage, format_args!("no case is left{with}")));
+        }
+        if let Some(partition) = self.partition {
+            let selected = plan.len();
+            plan.retain(|planned| partition.has(&planned.full_name()));
+            if plan.is_empty() {
+                return Err(coded(
+                    Code::Usage,
+                    format_args!(
+                        "--partition {partition} holds none of the {selected} selected (hint: take fewer parts)"
+                    ),
+                ));
+            }
         }
         Ok(plan)
     }
@@ -137,6 +154,16 @@ impl Selection {
         let suspend = self.suspend.iter().map(|v| format!(" --suspend {v}"));
         transport.chain(queue_mode).chain(suspend).collect()
     }
+}
+
+/// The plan that names cases and conditions in full, in that order; `whose` names they are is said of one that is unknown.
+pub fn named(names: &[String], whose: &str) -> anyhow::Result<Vec<Planned>> {
+    let all = everything(::tests::catalogue());
+    let find = |name: &String| {
+        let found = all.iter().find(|planned| planned.full_name() == *name).copied();
+        found.ok_or_else(|| coded(Code::Usage, format!("{whose}: no case is called {name}")))
+    };
+    names.iter().map(find).collect()
 }
 
 /// Every case under every condition.
@@ -274,6 +301,29 @@ mod tests {
         assert_eq!(names(&one, Scope::Kernel).len(), 3);
         let both = Selection { queue_mode: QueueMode::ALL.to_vec(), ..selection(&[]) };
         assert_eq!(names(&both, Scope::Kernel).len(), 9);
+    }
+
+    #[test]
+    fn parts_are_disjoint_and_together_the_whole() {
+        let part = |text: &str| Selection { partition: Some(text.parse().unwrap()), ..selection(&[]) };
+        let parts: Vec<_> = ["1/2", "2/2"].iter().map(|text| names(&part(text), Scope::Kernel)).collect();
+        let whole = names(&selection(&[]), Scope::Kernel);
+        assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), whole.len());
+        assert!(whole.iter().all(|name| parts.iter().filter(|part| part.contains(name)).count() == 1));
+        // Which part has a name does not depend on what else is selected.
+        let few = Selection { filters: vec!["rq".into()], ..part("1/2") };
+        assert!(names(&few, Scope::Kernel).iter().all(|name| parts[0].contains(name)));
+        let one = Selection { filters: vec!["plain".into()], ..Selection::default() };
+        let empty = (1..=2).filter_map(|m| {
+            let partition = format!("{m}/2").parse().ok();
+            Selection { partition, ..one.clone() }.select(CASES, Scope::Kernel).err()
+        });
+        let errors: Vec<_> = empty.map(|error| error.to_string()).collect();
+        assert_eq!(errors.len(), 1);
+        assert!(
+            errors[0].ends_with("/2 holds none of the 1 selected (hint: take fewer parts)"),
+            "{errors:?}"
+        );
     }
 
     #[test]

@@ -81,8 +81,35 @@ pub struct Common {
     pub yes: bool,
 }
 
+/// What a verb takes that chooses its kernels itself: how they are built, on which machine they run, and where the results go.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Setting {
+    /// Which checkers the kernels carry [default: lock]
+    #[arg(long, value_enum)]
+    pub flavour: Option<Flavour>,
+    /// Acceleration; auto boots a probe with KVM and falls back to emulation
+    #[arg(long, value_enum, default_value_t = Want::Auto)]
+    pub accel: Want,
+    /// What makes the VM and its root
+    #[arg(long, value_enum, default_value_t = Boot::Image)]
+    pub boot: Boot,
+    /// Where run folders go
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: Utf8PathBuf,
+    /// Install what is missing without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+impl Setting {
+    /// The choice of a kernel in this setting, before the kernel is chosen.
+    pub fn choice(&self) -> Choice {
+        Choice { flavour: self.flavour, accel: self.accel, boot: self.boot, ..Choice::default() }
+    }
+}
+
 /// A value as it is written on the command line.
-fn as_option<T: ValueEnum>(value: &T) -> String {
+pub fn as_option<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().map(|possible| possible.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -177,6 +204,7 @@ fn needs(source: &Source, cache: &Cache) -> anyhow::Result<Needs<'static>> {
 /// Builds or finds kernel and image, and chooses the accelerator.
 pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -> anyhow::Result<Prepared> {
     let source = choice.source()?;
+    let _group = progress.group("kernel and image");
     host::ensure_ready(needs(&source, cache)?, yes, progress)?;
     let installed = match choice.boot {
         Boot::Image => None,

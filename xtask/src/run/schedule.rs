@@ -63,6 +63,8 @@ pub struct Setup<'a> {
     pub isolate: bool,
     /// Known deviations are failures.
     pub strict: bool,
+    /// After the first failure nothing more is started.
+    pub first_failure_ends: bool,
     /// What is asked of stress cases.
     pub stress: Stress,
     /// Where everything goes.
@@ -151,8 +153,11 @@ impl Shared<'_> {
                 session.kill("the user interrupted the run");
                 return Ok(());
             };
-            next = self.next();
             let Believed { mut outcome, keeps_vm } = self.believed(&item, &facts);
+            if self.setup.first_failure_ends && outcome.code() == Code::CaseFailed {
+                self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            next = self.next();
             if !keeps_vm {
                 session.kill(&format!("thrown away after {}", outcome.name()));
             } else if next.is_none() || self.setup.isolate {

@@ -238,7 +238,9 @@ impl Bench<'_> {
             jobs,
             isolate,
             strict: false,
+            first_failure_ends: false,
             stress: Stress::default(),
+            partition: None,
             options: self.options.common.choice.options(),
         };
         let mut done = job.run(&self.options.common.out, self.progress)?;

@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::report::counts::Counts;
 use crate::report::terminal;
 use crate::run::plan::Planned;
-use crate::run::prepare::{Boot, Choice, Common, jobs, prepare};
+use crate::run::prepare::{Boot, Choice, Common, Setting, jobs, prepare};
 use crate::run::schedule;
 use crate::verbs::prove::{self, Machine};
 use crate::verbs::{selftest, test};
@@ -186,15 +186,15 @@ fn unit_tests() -> anyhow::Result<Stage> {
 
 /// A cell that is as expected has passed, whatever it did; one that is not applicable is skipped.
 fn proof(common: &Common, transports: &[Transport], progress: &Progress) -> anyhow::Result<Stage> {
-    let machine = Machine {
-        base: common.choice.base.clone(),
+    let setting = Setting {
         flavour: common.choice.flavour,
         accel: common.choice.accel,
         boot: common.choice.boot,
         out: common.out.clone(),
         yes: common.yes,
     };
-    let proven = prove::prove(&test::default_plan_over(transports)?, &machine, None, progress)
+    let machine = Machine { base: common.choice.base.clone(), setting };
+    let proven = prove::prove(&test::default_plan_over(transports)?, None, &machine, None, progress)
         .context("make the proof")?;
     print!("{}", proven.told());
     let stage = Stage { counts: proven.proof.counts(), failures: proven.differences() };
@@ -217,7 +217,9 @@ fn catalogue(common: &Common, plan: &[Planned], progress: &Progress) -> anyhow::
         jobs: jobs(None, &prepared.spec, &host)?,
         isolate: false,
         strict: false,
+        first_failure_ends: false,
         stress: Stress::default(),
+        partition: None,
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress).context("run the catalogue")?;

@@ -24,6 +24,8 @@ pub struct Options {
 enum Action {
     /// Build a kernel, or find that it is built; prints its folder
     Build(Build),
+    /// Print the key that a base's kernel has in the store, without building it: what a cache of CI goes by
+    Key(Build),
     /// Look for the newest source of a base and download it
     Fetch {
         /// A base, e.g. 6.12
@@ -154,6 +156,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
             ));
             writeln!(out, "{}", kernel.dir)?;
         }
+        Action::Key(build) => writeln!(out, "{}", kernel::key(&build.source(), &cache, &progress)?)?,
         Action::Fetch { base } => writeln!(out, "{}", kernel::fetch(base, &cache, &progress)?)?,
         Action::Check { base } => {
             let report = kernel::check(base, &cache, &progress)?;

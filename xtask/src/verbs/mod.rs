@@ -2,10 +2,16 @@
 //! One file a verb.
 
 pub mod bench;
+pub mod bisect;
+pub mod bisect_demo;
+pub mod bisect_step;
 pub mod ci;
+pub mod compare;
 pub mod doctor;
 pub mod kernel;
 pub mod list;
+pub mod merge;
+pub mod nightly;
 pub mod prove;
 pub mod report;
 pub mod selftest;

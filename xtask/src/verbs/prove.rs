@@ -11,15 +11,16 @@ use camino::Utf8PathBuf;
 use crate::cache::Cache;
 use crate::event::KernelFacts;
 use crate::exit::Code;
-use crate::host::Want;
 use crate::interrupt;
-use crate::kernel::{Flavour, Variant, base_names};
+use crate::kernel::{Variant, base_names};
 use crate::progress::Progress;
+use crate::prove::proof::Cell;
 use crate::prove::{Proof, Run, markdown, terminal};
-use crate::report::write_file;
+use crate::report::{github, write_file};
 use crate::run::folder::RunFolder;
+use crate::run::partition::Partition;
 use crate::run::plan::{Planned, Scope, Selection};
-use crate::run::prepare::{Boot, Choice, Prepared, jobs, prepare};
+use crate::run::prepare::{Choice, Prepared, Setting, jobs, prepare};
 use crate::run::schedule;
 use crate::verbs::test::{Done, Job};
 
@@ -38,27 +39,15 @@ pub struct Options {
     format: Format,
 }
 
-/// Which base on which machine, and where the results go.
+/// Which base, on which machine, and where the results go.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Machine {
     /// A kernel source that the project has patches for: 6.12 or 6.1 [default: 6.12]
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
-    /// Which checkers the kernels carry [default: lock]
-    #[arg(long, value_enum)]
-    pub flavour: Option<Flavour>,
-    /// Acceleration; auto boots a probe with KVM and falls back to emulation
-    #[arg(long, value_enum, default_value_t = Want::Auto)]
-    pub accel: Want,
-    /// What makes the VM and its root
-    #[arg(long, value_enum, default_value_t = Boot::Image)]
-    pub boot: Boot,
-    /// Where run folders go
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub out: Utf8PathBuf,
-    /// Install what is missing without asking
-    #[arg(long)]
-    pub yes: bool,
+    /// How, where, and where to.
+    #[command(flatten)]
+    pub setting: Setting,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -108,7 +97,10 @@ impl Proven {
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let plan = options.selection.select(tests::catalogue(), Scope::Kernel)?;
-    let proven = prove(&plan, &options.machine, options.jobs, &Progress::new())?;
+    let progress = Progress::new();
+    let proven = prove(&plan, options.selection.partition, &options.machine, options.jobs, &progress)?;
+    let named = |cell: &Cell| github::error(&format!("{} on {}", cell.full_name, cell.variant), &cell.why);
+    progress.annotate(proven.proof.mismatches().map(|(cell, _)| named(cell)).take(github::MOST));
     let text = match options.format {
         Format::Terminal => proven.told(),
         Format::Markdown => markdown::render(&proven.proof, &proven.folder),
@@ -124,27 +116,22 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
 /// Makes the proof. All kernels are built before the first one runs: what does not build should not cost a run.
 pub fn prove(
     plan: &[Planned],
+    partition: Option<Partition>,
     machine: &Machine,
     wanted_jobs: Option<usize>,
     progress: &Progress,
 ) -> anyhow::Result<Proven> {
     let cache = Cache::open()?;
     let base = machine.base.clone().unwrap_or_else(|| base_names()[0].to_owned());
-    let choice = |variant| Choice {
-        base: Some(base.clone()),
-        variant: Some(variant),
-        flavour: machine.flavour,
-        accel: machine.accel,
-        boot: machine.boot,
-        ..Choice::default()
-    };
+    let choice =
+        |variant| Choice { base: Some(base.clone()), variant: Some(variant), ..machine.setting.choice() };
     let mut ready = Vec::new();
     for variant in VARIANTS {
-        let prepared = prepare(&choice(variant), machine.yes, &cache, progress)
+        let prepared = prepare(&choice(variant), machine.setting.yes, &cache, progress)
             .with_context(|| format!("prepare the variant {}", variant.name()))?;
         ready.push((variant, prepared));
     }
-    let folder = RunFolder::create(&machine.out)?;
+    let folder = RunFolder::create(&machine.setting.out)?;
     let mut runs: Vec<Run> =
         ready.iter().map(|(variant, prepared)| not_yet(*variant, prepared, &choice(*variant))).collect();
     let mut failed = None;
@@ -160,7 +147,9 @@ pub fn prove(
             jobs: jobs(wanted_jobs, &prepared.spec, &host)?,
             isolate: false,
             strict: false,
+            first_failure_ends: false,
             stress: Stress::default(),
+            partition,
             options: run.options.clone(),
         };
         let done: Done = job.run_in(folder.inside(variant.name())?, progress)?;

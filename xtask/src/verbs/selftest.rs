@@ -56,7 +56,9 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
         jobs: 1,
         isolate: false,
         strict: false,
+        first_failure_ends: false,
         stress: Stress::default(),
+        partition: None,
         options: common.choice.options(),
     };
     let done = job.run(&common.out, progress)?;

@@ -8,14 +8,15 @@ use guest::stress::Stress;
 
 use crate::cache::Cache;
 use crate::event::{Event, Kind, Source};
-use crate::exit::{Code, WithCode as _, coded};
+use crate::exit::{Code, WithCode as _};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::model::{self, Results};
-use crate::report::{self, Finished, Format, Request, terminal};
+use crate::report::{self, Finished, Format, Request, github, terminal};
 use crate::run::folder::{Rerun, RunFolder};
 use crate::run::live;
-use crate::run::plan::{Planned, Scope, Selection};
+use crate::run::partition::Partition;
+use crate::run::plan::{self, Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Common, Prepared, jobs, prepare};
 use crate::run::schedule::{self, Item, Setup};
 use crate::run::stream::{Place, Stream};
@@ -47,7 +48,7 @@ pub struct Options {
     #[arg(long)]
     strict: bool,
     /// Run again what a run folder, or the folder of one failure, holds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "stress", "seed", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "transport", "queue_mode", "suspend", "partition", "stress", "seed", "base", "variant", "no_observe", "flavour", "tree", "kernel", "modules", "boot"])]
     rerun: Option<Utf8PathBuf>,
 }
 
@@ -79,12 +80,15 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         jobs: jobs(options.jobs, &prepared.spec, &host)?,
         isolate: options.isolate == Isolate::Case,
         strict: options.strict,
+        first_failure_ends: false,
         stress: stress.stress(),
+        partition: options.selection.partition,
         options: choice.options(),
     };
     let done = job.run(&options.common.out, &progress)?;
     let to_stdout = options.report.iter().any(|request| request.path.is_none());
     report::write(done.finished(), &options.report)?;
+    progress.annotate(github::errors(&done.results));
     let summary = terminal::summary(&done.results, &done.folder, console::colors_enabled() && !to_stdout);
     if to_stdout {
         eprint!("{summary}");
@@ -96,12 +100,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
 
 fn planned(options: &Options, rerun: Option<&Rerun>) -> anyhow::Result<Vec<Planned>> {
     let Some(rerun) = rerun else { return options.selection.select(tests::catalogue(), Scope::Kernel) };
-    let all = Selection::default().select(tests::catalogue(), Scope::All)?;
-    let find = |name: &String| {
-        let found = all.iter().find(|planned| planned.full_name() == *name).copied();
-        found.ok_or_else(|| coded(Code::Usage, format!("--rerun: no case is called {name}")))
-    };
-    rerun.cases.iter().map(find).collect()
+    plan::named(&rerun.cases, "--rerun")
 }
 
 /// What runs without filters.
@@ -127,8 +126,12 @@ pub struct Job<'a> {
     pub isolate: bool,
     /// Known deviations are failures.
     pub strict: bool,
+    /// After the first failure nothing more is started.
+    pub first_failure_ends: bool,
     /// What is asked of stress cases.
     pub stress: Stress,
+    /// Which part of the selection the items are, if they are one of several.
+    pub partition: Option<Partition>,
     /// Options that choose the same kernel and machine again.
     pub options: Vec<String>,
 }
@@ -183,7 +186,8 @@ impl Job<'_> {
             progress.line(told);
         }
         let stress = told.is_some().then_some(self.stress);
-        let kind = Kind::RunStarted { kernel: kernel_facts, host, stress, planned };
+        let kind =
+            Kind::RunStarted { kernel: kernel_facts, host, stress, partition: self.partition, planned };
         stream.now(Source::Host, &Place::default(), kind);
         let setup = Setup {
             spec: spec.clone(),
@@ -191,16 +195,19 @@ impl Job<'_> {
             jobs: self.jobs,
             isolate: self.isolate,
             strict: self.strict,
+            first_failure_ends: self.first_failure_ends,
             stress: self.stress,
             folder: &folder,
             stream: &stream,
             options: &options,
         };
+        let group = progress.group(&format!("{} cases on {}", self.items.len(), kernel.release()));
         let started = std::time::Instant::now();
         let failed = schedule::run(self.items, &setup).err();
         let ended =
             Kind::RunEnded { interrupted: interrupt::requested(), seconds: started.elapsed().as_secs_f64() };
         stream.now(Source::Host, &Place::default(), ended);
+        drop(group);
         let events = stream.finish(&events)?;
         let results = model::fold(&events);
         let request = Request { format: Format::Json, path: Some(folder.path().join("results.json")) };

@@ -23,6 +23,16 @@ const INHERITED: &[&str] = &[
     "GIT_DIFF_OPTS",
 ];
 
+/// A command line that starts with git, for the repository that `dir` is in whatever the environment says. It
+/// asks for nothing, starts nothing in the background, and speaks English.
+pub fn git_in(dir: &Utf8Path) -> Tool {
+    let tool = Tool::new("git").cwd(dir).args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
+    let tool = INHERITED.iter().fold(tool, Tool::env_remove);
+    [("GIT_TERMINAL_PROMPT", "0"), ("GIT_PAGER", "cat"), ("LC_ALL", "C")]
+        .into_iter()
+        .fold(tool, |tool, (key, value)| tool.env(key, value))
+}
+
 /// A repository with a working tree.
 #[derive(Debug)]
 pub struct Repo {
@@ -55,8 +65,6 @@ impl Repo {
 
     /// A command line that starts with git, for this repository.
     pub fn tool(&self) -> Tool {
-        let tool = Tool::new("git").cwd(&self.root).args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
-        let tool = INHERITED.iter().fold(tool, Tool::env_remove);
         [
             ("HOME", self.root.as_str()),
             ("XDG_CONFIG_HOME", self.root.as_str()),
@@ -70,13 +78,10 @@ impl Repo {
             ("GIT_COMMITTER_NAME", "dm-pushback"),
             ("GIT_COMMITTER_EMAIL", "dm-pushback@localhost"),
             ("GIT_COMMITTER_DATE", "2000-01-01T00:00:00Z"),
-            ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_PAGER", "cat"),
-            ("LC_ALL", "C"),
             ("TZ", "UTC"),
         ]
         .into_iter()
-        .fold(tool, |tool, (key, value)| tool.env(key, value))
+        .fold(git_in(&self.root), |tool, (key, value)| tool.env(key, value))
     }
 
     /// Runs git with some arguments.

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The bisection against a real git and tiny repositories. What a kernel would say of a commit is in a file of it,
+//! `verdict`; nothing is built or booted here.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::drive::{Ask, Bisect, Tester};
+use super::git::Repository;
+use super::state::{End, Question, State};
+use super::trial::{Failure, Runs, Trial, Verdict};
+use super::{Asked, Opened, Resume, open};
+use crate::cache::Cache;
+use crate::exit::{Code, code_of, coded};
+use crate::kernel::{TREE_FILES, git_in};
+use crate::progress::Progress;
+
+/// A repository with one line of history, and a cache.
+struct Lab {
+    _dir: tempfile::TempDir,
+    root: Utf8PathBuf,
+    repository: Repository,
+    cache: Cache,
+    /// The ids, oldest first.
+    commits: Vec<String>,
+}
+
+/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, or `h`alf of the time; or `skip`.
+struct Fake {
+    tree: Utf8PathBuf,
+    tested: Vec<String>,
+    /// After so many tests the host fails.
+    breaks_after: Option<usize>,
+    coin: u32,
+}
+
+const CASES: [&str; 2] = ["a::one", "a::two"];
+
+impl Tester for Fake {
+    fn test(&mut self, ask: &Ask<'_>) -> anyhow::Result<Trial> {
+        if self.breaks_after == Some(self.tested.len()) {
+            return Err(coded(Code::HostFailed, "no space left"));
+        }
+        let said = fs_err::read_to_string(self.tree.join("verdict"))?;
+        self.tested.push(said.clone());
+        if said == "skip" {
+            return Ok(Trial::skip("does not build".into()));
+        }
+        let mut runs: BTreeMap<String, Runs> = BTreeMap::new();
+        for run in 1..=ask.repeat {
+            for (case, letter) in CASES.iter().zip(said.chars()) {
+                if !ask.cases.iter().any(|asked| asked == case) {
+                    continue;
+                }
+                // The generator of ANSI C's example for rand(): the same throws in every run of this test.
+                self.coin = self.coin.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+                let fails = letter == 'f' || (letter == 'h' && self.coin >> 16 & 1 == 1);
+                let of_case = runs.entry((*case).to_owned()).or_default();
+                if fails {
+                    of_case.failed.insert(run)
+                } else {
+                    of_case.passed.insert(run)
+                };
+            }
+        }
+        let failure = |case: &String| Failure {
+            case: case.clone(),
+            outcome: "Fail".into(),
+            name: "x".into(),
+            evidence: vec![],
+            folder: String::new(),
+        };
+        let mut trial = Trial { verdict: Verdict::Good, runs, ..Trial::skip(String::new()) };
+        trial.failures = trial.failing().iter().map(failure).collect();
+        if !trial.failures.is_empty() {
+            trial.verdict = Verdict::Bad;
+        }
+        Ok(trial)
+    }
+}
+
+fn git(dir: &Utf8Path, args: &[&str]) -> String {
+    let identity = ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"];
+    // Always the same ids: where git goes after a skip depends on them.
+    let date = "2000-01-01T00:00:00Z";
+    let tool = git_in(dir).env("GIT_AUTHOR_DATE", date).env("GIT_COMMITTER_DATE", date);
+    tool.args(identity).args(args).read().unwrap().text
+}
+
+fn commit(dir: &Utf8Path, verdict: &str, n: usize) -> String {
+    fs_err::write(dir.join("verdict"), verdict).unwrap();
+    fs_err::write(dir.join("n"), n.to_string()).unwrap();
+    git(dir, &["add", "--all"]);
+    git(dir, &["commit", "--quiet", "--message", &format!("commit {n}")]);
+    git(dir, &["rev-parse", "HEAD"])
+}
+
+impl Lab {
+    fn new(verdicts: &[&str]) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(temp.path()).unwrap().canonicalize_utf8().unwrap();
+        let linux = root.join("linux");
+        fs_err::create_dir(&linux).unwrap();
+        git(&linux, &["init", "--quiet", "--initial-branch=main"]);
+        for file in TREE_FILES {
+            fs_err::create_dir_all(linux.join(file).parent().unwrap()).unwrap();
+            fs_err::write(linux.join(file), "").unwrap();
+        }
+        let commits = verdicts.iter().enumerate().map(|(n, verdict)| commit(&linux, verdict, n)).collect();
+        let repository = Repository::open(&linux).unwrap();
+        let cache = Cache::at(&root.join("cache")).unwrap();
+        Self { _dir: temp, root, repository, cache, commits }
+    }
+
+    fn linux(&self) -> Utf8PathBuf {
+        self.root.join("linux")
+    }
+
+    fn asked(&self, repeat: u32) -> Asked {
+        Asked {
+            good: self.commits[0].clone(),
+            bad: "main".into(),
+            cases: CASES.map(str::to_owned).to_vec(),
+            repeat,
+            flavour: "lock".into(),
+            boot: "image".into(),
+            allow_dirty: false,
+        }
+    }
+
+    fn open(&self, question: Option<Question>, resume: Resume) -> anyhow::Result<Opened> {
+        open(&self.repository, question, resume, &self.root.join("runs"), &self.cache, &Progress::silent())
+    }
+
+    /// Runs a bisection, new or not, until its end or until `breaks_after` tests of this call.
+    fn bisect(
+        &self,
+        asked: Option<&Asked>,
+        breaks_after: Option<usize>,
+    ) -> anyhow::Result<(State, Vec<String>)> {
+        let question = asked.map(|asked| asked.question(&self.repository)).transpose()?;
+        let mut opened = self.open(question, Resume::IfSame)?;
+        let worktree = opened.worktree(&self.repository)?;
+        let mut fake = Fake { tree: worktree.root.clone(), tested: vec![], breaks_after, coin: 0 };
+        let progress = Progress::silent();
+        let bisect = Bisect {
+            repository: &self.repository,
+            worktree: &worktree,
+            file: &opened.file,
+            progress: &progress,
+        };
+        bisect.run(&mut opened.state, &mut fake)?;
+        assert_eq!(State::read(&opened.file)?.as_ref(), Some(&opened.state));
+        Ok((opened.state, fake.tested))
+    }
+
+    fn number(&self, commit: &str) -> usize {
+        self.commits.iter().position(|known| known == commit).unwrap()
+    }
+
+    fn error(&self, asked: &Asked) -> String {
+        let error = self.bisect(Some(asked), None).unwrap_err();
+        assert_eq!(code_of(&error), Code::Usage, "{error:#}");
+        format!("{error:#}")
+    }
+}
+
+/// 3 good, 4 that do not build, 5 good, the rest bad.
+fn history() -> Vec<&'static str> {
+    let mut all = vec!["pp"; 3];
+    all.extend(["skip"; 4]);
+    all.extend(["pp"; 5]);
+    all.extend(["fp"; 14]);
+    all
+}
+
+#[test]
+fn finds_the_commit_and_leaves_the_users_checkout_alone() {
+    let lab = Lab::new(&history());
+    fs_err::write(lab.linux().join("untracked"), "mine").unwrap();
+    let before =
+        (git(&lab.linux(), &["status", "--porcelain", "--branch"]), git(&lab.linux(), &["for-each-ref"]));
+    let (state, tested) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    assert_eq!(state.end, Some(End::Found(lab.commits[12].clone())));
+    assert_eq!(state.telling(), ["a::one"]);
+    assert!(tested.len() <= 2 + 7, "{tested:?}");
+    assert!(state.log.contains("# first bad commit: ["), "{}", state.log);
+    let after =
+        (git(&lab.linux(), &["status", "--porcelain", "--branch"]), git(&lab.linux(), &["for-each-ref"]));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn goes_on_where_it_was_interrupted() {
+    let whole = Lab::new(&history());
+    let (expected, tests) = whole.bisect(Some(&whole.asked(1)), None).unwrap();
+    for breaks_after in [1, 2, 4, tests.len() - 1] {
+        let lab = Lab::new(&history());
+        let error = lab.bisect(Some(&lab.asked(1)), Some(breaks_after)).unwrap_err();
+        assert_eq!(code_of(&error), Code::HostFailed, "the host's failure is no verdict");
+        // As a checkout that was killed leaves it.
+        let tree = lab.open(None, Resume::IfSame).unwrap().tree;
+        let lock = git(&tree, &["rev-parse", "--path-format=absolute", "--git-path", "index.lock"]);
+        fs_err::write(lock, "").unwrap();
+        fs_err::write(tree.join("verdict"), "ff").unwrap();
+        // The same command, or --continue.
+        let asked = lab.asked(1);
+        let (state, rest) = lab.bisect((breaks_after % 2 == 0).then_some(&asked), None).unwrap();
+        assert_eq!(rest.len(), tests.len() - breaks_after, "no commit is tested twice");
+        let numbers = |lab: &Lab, state: &State| -> Vec<usize> {
+            state.steps.iter().map(|step| lab.number(&step.commit)).collect()
+        };
+        assert_eq!(numbers(&lab, &state), numbers(&whole, &expected));
+        assert_eq!(state.end, Some(End::Found(lab.commits[12].clone())));
+    }
+}
+
+#[test]
+fn a_finished_bisection_is_told_again_and_tests_nothing() {
+    let lab = Lab::new(&["pp", "pp", "fp", "fp"]);
+    let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    let (again, tested) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    assert_eq!((again, tested.len()), (state, 0));
+    // Another question starts anew.
+    let (_, tested) = lab.bisect(Some(&lab.asked(2)), None).unwrap();
+    assert!(tested.len() > 2);
+}
+
+#[test]
+fn what_can_not_be_tested_is_a_range() {
+    let lab = Lab::new(&["pp", "pp", "skip", "skip", "fp", "fp"]);
+    let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    let Some(End::OneOf(range)) = &state.end else { panic!("{:?}", state.end) };
+    let mut range: Vec<_> = range.iter().map(|commit| lab.number(commit)).collect();
+    range.sort_unstable();
+    assert_eq!(range, [2, 3, 4]);
+}
+
+#[test]
+fn a_bug_that_shows_in_half_of_the_runs_is_found() {
+    let mut verdicts = vec!["pp"; 9];
+    verdicts.extend(["hp"; 9]);
+    let lab = Lab::new(&verdicts);
+    let (state, _) = lab.bisect(Some(&lab.asked(5)), None).unwrap();
+    assert_eq!(state.end, Some(End::Found(lab.commits[9].clone())));
+    let odds = state.odds().unwrap();
+    assert!(odds.of == 5 && (1..5).contains(&odds.shown), "{odds:?}");
+}
+
+#[test]
+fn only_cases_that_fail_at_bad_and_pass_at_good_tell() {
+    // The second fails everywhere; the first is what is looked for.
+    let lab = Lab::new(&["pf", "pf", "pf", "ff", "ff"]);
+    let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    assert_eq!(state.telling(), ["a::one"]);
+    assert_eq!(state.end, Some(End::Found(lab.commits[3].clone())));
+    let hopeless = Lab::new(&["pf", "pf", "pf"]);
+    let error = hopeless.error(&hopeless.asked(1));
+    assert!(
+        error.contains("is not good: what fails at --bad fails there as well (a::two: Fail: x)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn ends_that_are_not_what_they_are_said_to_be() {
+    let lab = Lab::new(&["pp", "pp", "pp"]);
+    let error = lab.error(&lab.asked(1));
+    assert!(error.contains("is not bad: 0 of 2 cases failed in one run"), "{error}");
+    let swapped = Asked { good: "main".into(), bad: lab.commits[0].clone(), ..lab.asked(1) };
+    assert!(lab.error(&swapped).contains("are they swapped?"));
+    let same = Asked { good: "main".into(), ..lab.asked(1) };
+    assert!(lab.error(&same).contains("are the same commit"));
+    let unknown = Asked { bad: "v7.99".into(), ..lab.asked(1) };
+    assert!(lab.error(&unknown).starts_with("--bad v7.99: "), "{}", lab.error(&unknown));
+    // Nothing of all that is left behind to be continued.
+    assert!(lab.open(None, Resume::IfSame).unwrap_err().to_string().contains("no bisection"));
+    for end in [["skip", "pp", "fp"], ["pp", "pp", "skip"]] {
+        let lab = Lab::new(&end);
+        let error = lab.bisect(Some(&lab.asked(1)), None).unwrap_err();
+        assert_eq!(code_of(&error), Code::Untestable);
+        assert!(format!("{error:#}").contains("can't be tested: does not build"), "{error:#}");
+    }
+}
+
+#[test]
+fn a_fix_on_the_way_to_good_is_told_from_a_regression() {
+    let lab = Lab::new(&["fp", "fp", "fp"]);
+    git(&lab.linux(), &["checkout", "--quiet", "-b", "fixed", &lab.commits[1]]);
+    let fixed = commit(&lab.linux(), "pp", 9);
+    let asked = Asked { good: fixed, ..lab.asked(1) };
+    let error = lab.error(&asked);
+    assert!(error.contains("leads to --good") && error.contains("has a fix"), "{error}");
+}
+
+#[test]
+fn trees_that_can_not_be_bisected() {
+    let lab = Lab::new(&["pp", "fp"]);
+    let usage = |result: anyhow::Result<Repository>| {
+        let error = result.unwrap_err();
+        assert_eq!(code_of(&error), Code::Usage);
+        error.to_string()
+    };
+    let plain = lab.root.join("plain");
+    fs_err::create_dir(&plain).unwrap();
+    assert!(usage(Repository::open(&plain)).contains("a bisection needs git's history"));
+    assert!(usage(Repository::open(&lab.root.join("none"))).contains("No such file"));
+    fs_err::write(lab.linux().join("Kconfig"), "changed").unwrap();
+    let error = lab.error(&lab.asked(1));
+    assert!(error.contains("uncommitted changes, to Kconfig at least"), "{error}");
+    let allowed = Asked { allow_dirty: true, ..lab.asked(1) };
+    assert!(lab.bisect(Some(&allowed), None).is_ok());
+    git(&lab.linux(), &["rm", "--quiet", "--force", "drivers/md/dm.c"]);
+    commit(&lab.linux(), "fp", 7);
+    let error = lab.error(&lab.asked(1));
+    assert!(error.contains("is not a Linux source tree there: it has no drivers/md/dm.c"), "{error}");
+}
+
+#[test]
+fn one_bisection_a_repository_at_a_time() {
+    let lab = Lab::new(&history());
+    lab.bisect(Some(&lab.asked(1)), Some(3)).unwrap_err();
+    let error = lab.error(&lab.asked(2));
+    assert!(error.contains("--continue goes on with it, --restart drops it"), "{error}");
+    let question = lab.asked(2).question(&lab.repository).unwrap();
+    assert_eq!(lab.open(Some(question), Resume::Restart).unwrap().state.steps.len(), 0);
+}
+
+#[test]
+fn runs_never_go_into_the_users_tree() {
+    let lab = Lab::new(&["pp"]);
+    let place =
+        |out: &Utf8Path| super::runs_outside(&lab.linux(), out, &lab.cache, &Progress::silent()).unwrap();
+    assert_eq!(place(&lab.linux().join("runs")), lab.cache.path("runs"));
+    assert_eq!(place(&lab.root.join("runs")), lab.root.join("runs"));
+}
+
+#[test]
+fn a_bare_repository_will_do() {
+    let lab = Lab::new(&["pp", "pp", "fp"]);
+    let bare = lab.root.join("bare.git");
+    git(&lab.root, &["clone", "--quiet", "--bare", "linux", bare.as_str()]);
+    let repository = Repository::open(&bare).unwrap();
+    let question = lab.asked(1).question(&repository).unwrap();
+    let opened = open(
+        &repository,
+        Some(question),
+        Resume::IfSame,
+        &lab.root.join("runs"),
+        &lab.cache,
+        &Progress::silent(),
+    );
+    let worktree = opened.unwrap().worktree(&repository).unwrap();
+    worktree.checkout(&lab.commits[2]).unwrap();
+    assert_eq!(fs_err::read_to_string(worktree.root.join("verdict")).unwrap(), "fp");
+}

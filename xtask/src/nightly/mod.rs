@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A night: every tree of the configuration with every flavour, compared with what is known of it, and of all that only the
+//! new failures are bad news. One job that goes wrong does not stop the others; what was interrupted goes on.
+//!
+//! The configuration says what there is to do ([`config`]), a job does one of it ([`job`]), what is known is kept
+//! ([`state`]), and what came of it is data ([`verdict`]) and text ([`text`]).
+
+mod bisect;
+pub mod config;
+mod job;
+mod state;
+mod text;
+pub mod verdict;
+
+use std::time::{Instant, SystemTime};
+
+use camino::Utf8PathBuf;
+
+use crate::cache::Cache;
+use crate::exit::{Code, code_of};
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::report::github;
+use crate::run::folder::stamp;
+use config::{Config, Job};
+use job::Runner;
+use state::{Folder, State};
+use verdict::{FORMAT, Night, Report, Status};
+
+/// A night that is over.
+pub struct Done {
+    /// What came of it.
+    pub night: Night,
+    /// The same for people.
+    pub text: String,
+    /// The state folder.
+    pub folder: Utf8PathBuf,
+}
+
+/// Runs a night, or goes on with the one that was interrupted. An error is one of the state folder or of the user; what goes
+/// wrong with a tree is in the report.
+pub fn run(config: &Config, jobs: Option<usize>, yes: bool, progress: &Progress) -> anyhow::Result<Done> {
+    let started = Instant::now();
+    let folder = Folder::open(&config.state)?;
+    let mut state = folder.state()?;
+    let mut night = match folder.interrupted()? {
+        Some(night) => resumed(night, config, progress),
+        None => Night { v: FORMAT, started: stamp(SystemTime::now()), ..Night::default() },
+    };
+    let before = night.seconds;
+    let deadline = config.budget.map(|budget| started + budget);
+    let cache = Cache::open()?;
+    let runner = Runner { config, folder: &folder, cache: &cache, jobs, yes, progress, deadline };
+    for job in in_turn(config, &state) {
+        if night.jobs.iter().any(|report| report.job == job.name) {
+            continue;
+        }
+        let report = if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Report::bare(
+                &job.name,
+                Status::NoTime,
+                "the budget was spent before its turn: it comes first the next night",
+            )
+        } else {
+            progress.line(&format!("== {}", job.name));
+            report(&runner, job, &mut state)?
+        };
+        progress.line(&format!("== {}", text::line(&report)));
+        progress.annotate(report.new_failures().map(|change| {
+            let message = change.new.as_ref().map_or("", |seen| &seen.message);
+            github::error(&format!("{}: {}", report.job, change.full_name), message)
+        }));
+        night.jobs.push(report);
+        night.seconds = before + started.elapsed().as_secs_f64();
+        // The night first: should this process end between the two, a failure is told twice, and not never.
+        folder.write_night(&night, "")?;
+        folder.write_state(&state)?;
+        folder.prune(&job.name, config.keep)?;
+    }
+    night.finished = true;
+    night.exit_code = night.code() as u8;
+    let text = text::render(&night, folder.root(), false);
+    folder.write_night(&night, &text)?;
+    folder.prune_nights(config.keep)?;
+    let text = text::render(&night, folder.root(), console::colors_enabled());
+    Ok(Done { night, text, folder: folder.root().to_owned() })
+}
+
+/// What was done before the interruption stands, unless it was not done.
+fn resumed(mut night: Night, config: &Config, progress: &Progress) -> Night {
+    let is_done = |report: &Report| {
+        let known = config.jobs.iter().any(|job| job.name == report.job);
+        known && !matches!(report.status, Status::NoTime | Status::Failed)
+    };
+    night.jobs.retain(is_done);
+    progress.line(&format!(
+        "going on with the night of {}: {} of {} jobs are done",
+        night.started,
+        night.jobs.len(),
+        config.jobs.len()
+    ));
+    night
+}
+
+/// The jobs, those that waited longest first: a budget that is too small for all must not starve the last ones.
+fn in_turn<'a>(config: &'a Config, state: &State) -> Vec<&'a Job> {
+    let last_run = |job: &&Job| {
+        let memory = state.jobs.get(&job.name);
+        memory.and_then(|memory| memory.run.rsplit('/').next().map(str::to_owned)).unwrap_or_default()
+    };
+    let mut jobs: Vec<&Job> = config.jobs.iter().collect();
+    jobs.sort_by_key(last_run);
+    jobs
+}
+
+/// One job; nothing but the user's interruption ends the night.
+fn report(runner: &Runner<'_>, job: &Job, state: &mut State) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    let mut report = match runner.run(job, state.jobs.get(&job.name)) {
+        Ok((report, memory)) => {
+            state.jobs.extend(memory.map(|memory| (job.name.clone(), memory)));
+            report
+        }
+        Err(error) if interrupt::requested() => return Err(error),
+        Err(error) => {
+            let untestable = code_of(&error) == Code::Untestable;
+            let status = if untestable { Status::Untestable } else { Status::Failed };
+            Report::bare(&job.name, status, format!("{error:#}"))
+        }
+    };
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests;
