@@ -52,6 +52,9 @@ enum Verb {
     Bisect(verbs::bisect::Options),
     /// The verdict on a tree, for `git bisect run`: 0 good, 1 bad, 125 skip, 128 stop
     BisectStep(verbs::bisect_step::Options),
+    /// A history with known bugs, to try `bisect` on
+    #[command(hide = true)]
+    BisectDemo(verbs::bisect_demo::Options),
     /// The speed of all this, as ratios in one run
     Bench(verbs::bench::Options),
     /// Everything that the project tests about itself
@@ -73,6 +76,7 @@ impl Verb {
             Self::Shell(options) => verbs::shell::run(&options),
             Self::Bisect(options) => verbs::bisect::run(&options),
             Self::BisectStep(options) => verbs::bisect_step::run(&options),
+            Self::BisectDemo(options) => verbs::bisect_demo::run(&options),
             Self::Bench(options) => verbs::bench::run(&options),
             Self::Ci(options) => verbs::ci::run(&options),
             Self::Selftest(options) => verbs::selftest::run(&options),

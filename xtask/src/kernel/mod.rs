@@ -207,6 +207,20 @@ pub fn unpacked_source(base: &str, cache: &Cache, progress: &Progress) -> anyhow
     fetch::source(base, &fetch::package(base, cache)?, cache, progress)
 }
 
+/// Generates a history with known bugs, from the source and the patches of a base, in a new bare repository. Returns the
+/// names in it, and what is there.
+pub fn demo_history(
+    base: &str,
+    out: &Utf8Path,
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    let stack = series::stack(base, Variant::Pushback, can_be_observed(base))?;
+    let source = unpacked_source(base, cache, progress)?;
+    series::demo::generate(base, &stack, &source, out, progress)?;
+    Ok(series::demo::MARKS.iter().map(|mark| (mark.name, mark.what)).collect())
+}
+
 /// An absolute path without symbolic links, or an error that is the user's.
 fn absolute(path: &Utf8Path, what: &str) -> anyhow::Result<Utf8PathBuf> {
     path.canonicalize_utf8().map_err(|error| coded(Code::Usage, format!("{what} {path}: {error}")))

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod bisect;
+pub mod bisect_demo;
 pub mod bisect_step;
 pub mod ci;
 pub mod doctor;

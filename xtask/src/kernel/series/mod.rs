@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod demo;
 pub mod patch;
 pub mod rebase;
 pub mod repo;
