@@ -11,9 +11,6 @@ use crate::command::Tool;
 use crate::exit::{Code, coded};
 use crate::progress::Progress;
 
-/// The source packages of the packaged bases, newest first: (base, package).
-pub const BASES: [(&str, &str); 2] = [("6.12", "linux-source-6.12"), ("6.1", "linux-source-6.1")];
-
 /// Where distributions keep the keys of Debian's archive.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
@@ -50,9 +47,12 @@ impl Apt {
         let sources = home.join("sources.list");
         fs_err::write(&sources, format!("deb [signed-by={keyring}] {archive} {suite} main\n"))?;
         let apt = Self { options: options(&home, &sources) };
-        let update = apt.tool("apt-get").args(["-q", "update"]).read();
-        update.with_context(|| format!("fetch the package lists of {suite} (hint: no network?)"))?;
-        Ok(apt)
+        let Err(error) = apt.tool("apt-get").args(["-q", "update"]).read() else { return Ok(apt) };
+        fs_err::remove_dir_all(home)?;
+        if error.to_string().contains("does not have a Release file") {
+            return Err(coded(Code::Usage, format!("{archive} has no suite {suite}")));
+        }
+        Err(error).with_context(|| format!("fetch the package lists of {suite} (hint: no network?)"))
     }
 
     /// A command line of one of apt's programs.

@@ -32,6 +32,11 @@ const BASES: &[Base] = &[
     },
 ];
 
+/// All of them, the default first.
+pub const fn all() -> &'static [Base] {
+    BASES
+}
+
 /// Their names, the default first.
 pub fn names() -> Vec<&'static str> {
     BASES.iter().map(|base| base.name).collect()

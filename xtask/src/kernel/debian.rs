@@ -29,14 +29,18 @@ const MOST: usize = 12;
 /// Where a kernel image is, after its folder.
 const IMAGES: [&str; 3] = ["boot", "usr/lib/modules", "lib/modules"];
 
-/// The kernel in a package, which may be named with its version, `NAME=VERSION`.
+/// The kernel in a package, which may be named with its version, `NAME=VERSION`, or with a suite of the archive that the
+/// host does not use, `NAME/SUITE`.
 pub fn obtain(name: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Kernel> {
     package::require_programs(
         &format!("deb:{name} is a package of Debian"),
         "on other distributions unpack the kernel's package and use --kernel BZIMAGE --modules DIR",
     )?;
-    let apt = Apt::host();
-    let packages = resolve(name, |name| Package::find(name, &apt))?;
+    let (package, apt) = match name.split_once('/') {
+        None => (name, Apt::host()),
+        Some((package, suite)) => (package, Apt::of_suite(checked(suite)?, cache, progress)?),
+    };
+    let packages = resolve(checked(package)?, |name| Package::find(name, &apt))?;
     let told = packages.iter().map(|package| format!("{} {}", package.name, package.version));
     let told = told.collect::<Vec<_>>().join(", ");
     progress.line(&format!("deb:{name} is {told}"));
@@ -65,6 +69,20 @@ pub fn obtain(name: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<
     kernel.manifest.origin = packages.iter().map(Package::origin).collect::<Vec<_>>().join(", ");
     kernel.in_use = in_use.map(Arc::new);
     Ok(kernel)
+}
+
+/// A name that apt can be given.
+fn checked(name: &str) -> anyhow::Result<&str> {
+    let well_formed = |c: char| c.is_ascii_alphanumeric() || "+-.=:~".contains(c);
+    if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(well_formed) {
+        return Err(coded(
+            Code::Usage,
+            format!(
+                "`{name}` is not the name of a package or a suite: --kernel deb:PACKAGE, deb:PACKAGE/SUITE"
+            ),
+        ));
+    }
+    Ok(name)
 }
 
 /// The packages of a kernel, the named one first, the image last.
@@ -218,12 +236,15 @@ mod tests {
                 "linux-image-broken",
                 "apt knows no package linux-image-gone, which linux-image-broken depends on",
             ),
-            ("", "`` is not the name of a package"),
-            ("-o Dir=/", "`-o Dir=/` is not the name of a package"),
         ] {
             let error = resolve(name, known).unwrap_err();
             assert_eq!(code_of(&error), Code::Usage);
             assert!(error.to_string().contains(part), "{error}");
+        }
+        for name in ["", "-o Dir=/", "a b", "../x", "a/b"] {
+            let error = checked(name).unwrap_err();
+            assert_eq!(code_of(&error), Code::Usage);
+            assert!(error.to_string().contains("is not the name of a package or a suite"), "{error}");
         }
     }
 

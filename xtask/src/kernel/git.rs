@@ -192,8 +192,11 @@ fn refused(url: &str, reference: &str, error: Error) -> anyhow::Error {
             ),
         );
     }
+    if url.starts_with('/') && tail.contains("does not appear to be a git repository") {
+        return coded(Code::Usage, format!("{url} is not a git repository"));
+    }
     let why = tail.lines().find(|line| line.starts_with("fatal: ")).or_else(|| tail.lines().last());
-    let why = why.unwrap_or("git says nothing").trim_start_matches("fatal: ");
+    let why = why.unwrap_or("git says nothing").trim_start_matches("fatal: ").trim_end_matches(':');
     coded(
         Code::HostFailed,
         format!("can't fetch from {url}: {why} (hint: is the URL right, and can this host reach it?)"),
@@ -369,7 +372,7 @@ mod tests {
             (&url, "", Code::Usage, "`` in file://DIR/upstream# is not the name"),
             ("file:///no/such/place", "master", Code::Usage, "there is no repository /no/such/place"),
             ("no/such/place", "master", Code::Usage, "there is no repository no/such/place"),
-            (fixture.cache.root().as_str(), "master", Code::HostFailed, "can't fetch from DIR/cache: "),
+            (fixture.cache.root().as_str(), "master", Code::Usage, "DIR/cache is not a git repository"),
             // TCP port 1 of this host: nobody listens there.
             (
                 "git://127.0.0.1:1/linux.git",

@@ -37,7 +37,7 @@ use crate::event;
 use crate::exit::{Code, coded};
 use crate::progress::Progress;
 
-pub use bases::names as base_names;
+pub use bases::{Base, all as bases, names as base_names};
 pub use config::Config;
 pub use fetch::{Download, fetch, to_download};
 pub use flavour::Flavour;
