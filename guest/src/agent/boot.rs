@@ -77,6 +77,10 @@ pub fn prepare() -> io::Result<Ready> {
     }
     timers::check()?;
     let missing_modules = load_modules();
+    // configfs may be one of them.
+    for (place, kind, _) in MOUNTS.iter().filter(|(.., required)| !required) {
+        let _ = mount_one(place, kind, NODEV);
+    }
     Ok(Ready {
         mode,
         release: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),

@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::command::{Error, Tool};
 use crate::exit::{Code, coded};
-use crate::kernel::{TREE_FILES, git_in};
+use crate::kernel::{TREE_PARTS, git_in};
 
 /// A repository of the user's: a checkout, a worktree, or a bare one.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Repository {
     /// Refuses a commit that is no Linux source tree.
     pub fn require_kernel(&self, option: &str, rev: &str, commit: &str) -> anyhow::Result<()> {
         let there = |file: &&&str| self.git(["cat-file", "-e", &format!("{commit}:{file}")]).is_err();
-        match TREE_FILES.iter().find(there) {
+        match TREE_PARTS.iter().find(there) {
             None => Ok(()),
             Some(file) => Err(coded(
                 Code::Usage,

@@ -1,13 +1,95 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! apt's package lists: whether there are any (a fresh Debian image has none, and `apt-get download` fails there)
-//! and which version of a kernel source package they offer. Downloads nothing.
+//! and which version of a kernel source package they offer; and lists of our own, for what only another suite of the
+//! archive has.
 
-use camino::Utf8Path;
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::cache::Cache;
 use crate::command::Tool;
+use crate::exit::{Code, coded};
+use crate::progress::Progress;
 
-/// The source packages of the packaged bases, newest first: (base, package).
-pub const BASES: [(&str, &str); 2] = [("6.12", "linux-source-6.12"), ("6.1", "linux-source-6.1")];
+/// Where distributions keep the keys of Debian's archive.
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
+
+/// apt with a set of package lists.
+#[derive(Debug, Clone, Default)]
+pub struct Apt {
+    options: Vec<String>,
+}
+
+impl Apt {
+    /// As the host is configured.
+    pub fn host() -> Self {
+        Self::default()
+    }
+
+    /// With the lists of another suite of the archive that the host uses, fetched anew into the cache. The host's own
+    /// lists and sources are not touched, and no root is needed.
+    pub fn of_suite(suite: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Self> {
+        let _lock = cache.lock(&format!("apt-{suite}"), progress)?;
+        let home = cache.path("apt").join(suite);
+        for folder in ["lists/partial", "archives/partial"] {
+            fs_err::create_dir_all(home.join(folder))?;
+        }
+        let keyring = KEYRINGS.into_iter().find(|path| Utf8Path::new(path).exists());
+        let (Some(archive), Some(keyring)) = (archive()?, keyring) else {
+            return Err(coded(
+                Code::HostFailed,
+                format!(
+                    "{suite} is a suite of Debian's archive, which this host's apt does not use (hint: test another source with --tree)"
+                ),
+            ));
+        };
+        let sources = home.join("sources.list");
+        fs_err::write(&sources, format!("deb [signed-by={keyring}] {archive} {suite} main\n"))?;
+        let apt = Self { options: options(&home, &sources) };
+        let Err(error) = apt.tool("apt-get").args(["-q", "update"]).read() else { return Ok(apt) };
+        fs_err::remove_dir_all(home)?;
+        if error.to_string().contains("does not have a Release file") {
+            return Err(coded(Code::Usage, format!("{archive} has no suite {suite}")));
+        }
+        Err(error).with_context(|| format!("fetch the package lists of {suite} (hint: no network?)"))
+    }
+
+    /// A command line of one of apt's programs.
+    pub fn tool(&self, program: &str) -> Tool {
+        Tool::new(program).args(&self.options).env("LC_ALL", "C")
+    }
+}
+
+/// Options that keep apt inside `home`.
+fn options(home: &Utf8Path, sources: &Utf8Path) -> Vec<String> {
+    let places = [
+        ("Dir::Etc::sourcelist", sources.to_owned()),
+        ("Dir::Etc::sourceparts", Utf8PathBuf::from("/dev/null")),
+        ("Dir::State::lists", home.join("lists")),
+        ("Dir::Cache", home.to_owned()),
+    ];
+    let option = |(name, value): (&str, Utf8PathBuf)| ["-o".to_owned(), format!("{name}={value}")];
+    // Root's apt downloads as another user, who may not enter a cache in root's home.
+    let sandbox = ["-o".to_owned(), "APT::Sandbox::User=root".to_owned()];
+    places.into_iter().flat_map(option).chain(sandbox).collect()
+}
+
+/// The URI of Debian's archive that the host uses: its mirror, if it has one.
+fn archive() -> anyhow::Result<Option<String>> {
+    let targets = Tool::new("apt-get")
+        .args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            "Created-By: Packages",
+            "Origin: Debian",
+            "Label: Debian",
+        ])
+        .env("LC_ALL", "C")
+        .read()?;
+    Ok(targets.text.lines().next().filter(|line| !line.is_empty()).map(str::to_owned))
+}
 
 /// Whether apt has any package list below this root: files `*_Packages`, possibly compressed (`Acquire::GzipIndexes`).
 pub fn has_lists(root: &Utf8Path) -> bool {
@@ -62,6 +144,12 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_our_own_stay_where_they_are_told() {
+        let told = options("/cache/apt/s".into(), "/cache/apt/s/sources.list".into()).join(" ");
+        insta::assert_snapshot!(told, @"-o Dir::Etc::sourcelist=/cache/apt/s/sources.list -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists=/cache/apt/s/lists -o Dir::Cache=/cache/apt/s -o APT::Sandbox::User=root");
+    }
 
     #[test]
     fn candidates() {

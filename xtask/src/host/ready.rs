@@ -20,8 +20,12 @@ pub enum Needs<'a> {
         /// `linux-source-6.12`; `None` when the source is in the cache already.
         download: Option<&'a str>,
     },
+    /// Build a packaged base whose source is still to be fetched, with package lists of our own.
+    BaseElsewhere,
     /// Build a `--tree`.
     Tree,
+    /// Fetch and run a kernel that the distribution built.
+    Package,
     /// Run a kernel that is built.
     Prebuilt,
 }
@@ -30,8 +34,10 @@ impl Needs<'_> {
     const fn include(self, scope: Scope) -> bool {
         match scope {
             Scope::Run => true,
-            Scope::Build => !matches!(self, Self::Prebuilt),
-            Scope::Base => matches!(self, Self::Base { download: Some(_) }),
+            Scope::Build => !matches!(self, Self::Prebuilt | Self::Package),
+            Scope::Base => {
+                matches!(self, Self::Base { download: Some(_) } | Self::BaseElsewhere | Self::Package)
+            }
             Scope::Optional | Scope::Virtme => false,
         }
     }
@@ -52,6 +58,9 @@ impl Lack {
         let stale_lists = match what {
             Needs::Base { download: Some(package) } if places.program("apt-cache").is_some() => {
                 !apt::has_lists(&places.root) || apt::candidate(package)?.is_none()
+            }
+            Needs::Package | Needs::BaseElsewhere if places.program("apt-cache").is_some() => {
+                !apt::has_lists(&places.root)
             }
             _ => false,
         };
@@ -159,7 +168,9 @@ mod tests {
         for (what, run, build, base) in [
             (DOWNLOAD, true, true, true),
             (Needs::Base { download: None }, true, true, false),
+            (Needs::BaseElsewhere, true, true, true),
             (Needs::Tree, true, true, false),
+            (Needs::Package, true, false, true),
             (Needs::Prebuilt, true, false, false),
         ] {
             assert_eq!(what.include(Scope::Run), run, "{what:?}");

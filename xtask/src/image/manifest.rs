@@ -139,6 +139,9 @@ pub struct HostTool {
 pub struct Module {
     /// Its name; `-` and `_` are the same.
     pub name: String,
+    /// The configuration symbol, without `CONFIG_`, that makes it; none for modules of this project.
+    #[serde(default)]
+    pub symbol: Option<String>,
     /// Whether hardly a case can run without it: then its absence is told, not only recorded in the image.
     #[serde(default)]
     pub required: bool,
@@ -271,6 +274,9 @@ mod tests {
         let manifest = Manifest::parse(BASE).unwrap();
         assert!(manifest.tools.iter().any(|t| t.name == "dmsetup"));
         assert!(manifest.modules.iter().any(|m| m.name == "dm-multipath" && m.required));
+        for module in manifest.modules.iter().filter(|m| m.symbol.is_none()) {
+            assert!(module.name.starts_with("dm-pushback-"), "{} has no symbol", module.name);
+        }
     }
 
     #[test]

@@ -88,7 +88,10 @@ impl Index {
                     selection.guest.load.push(module.name.clone());
                 }
             } else if !self.builtin.contains(&name) {
-                let why = format!("not in lib/modules/{release}, and not built in");
+                let symbol =
+                    module.symbol.as_ref().map(|symbol| format!("this kernel has no CONFIG_{symbol}: "));
+                let symbol = symbol.unwrap_or_default();
+                let why = format!("{symbol}not in lib/modules/{release}, and not built in");
                 selection.guest.missing.insert(module.name.clone(), why);
             } else if !builtin_ok {
                 let why = "built into the kernel, and wanted as a module".to_owned();
@@ -140,7 +143,8 @@ kernel/lib/crc64.ko:
     const ALIAS: &str = "alias crc64-rocksoft-alias crc64_rocksoft_generic\nalias scsi:t-0x00* sd_mod\n";
 
     fn wanted(name: &str, load: bool) -> Module {
-        Module { name: name.into(), required: false, load }
+        let symbol = (name == "dm-dust").then(|| "DM_DUST".to_owned());
+        Module { name: name.into(), symbol, required: false, load }
     }
 
     #[test]
@@ -183,7 +187,7 @@ kernel/lib/crc64.ko:
             - /lib/modules/6.12.117/kernel/lib/crc64-rocksoft.ko
             - /lib/modules/6.12.117/kernel/drivers/scsi/sd_mod.ko
         missing:
-          dm-dust: "not in lib/modules/6.12.117, and not built in"
+          dm-dust: "this kernel has no CONFIG_DM_DUST: not in lib/modules/6.12.117, and not built in"
         "#);
         insta::assert_debug_snapshot!(index.select(&wanted, "6.12.117", true).files, @r#"
         {

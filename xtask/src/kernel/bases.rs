@@ -12,13 +12,30 @@ pub struct Base {
     pub package: &'static str,
     /// Where the package keeps the archive.
     pub archive: &'static str,
+    /// The suite of the distribution's archive that has the package, if it is not one that the host uses.
+    pub suite: Option<&'static str>,
 }
 
 /// All of them, the default first.
 const BASES: &[Base] = &[
-    Base { name: "6.12", package: "linux-source-6.12", archive: "./usr/src/linux-source-6.12.tar.xz" },
-    Base { name: "6.1", package: "linux-source-6.1", archive: "./usr/src/linux-source-6.1.tar.xz" },
+    Base {
+        name: "6.12",
+        package: "linux-source-6.12",
+        archive: "./usr/src/linux-source-6.12.tar.xz",
+        suite: None,
+    },
+    Base {
+        name: "6.1",
+        package: "linux-source-6.1",
+        archive: "./usr/src/linux-source-6.1.tar.xz",
+        suite: None,
+    },
 ];
+
+/// All of them, the default first.
+pub const fn all() -> &'static [Base] {
+    BASES
+}
 
 /// Their names, the default first.
 pub fn names() -> Vec<&'static str> {
@@ -31,7 +48,7 @@ pub fn find(name: &str) -> anyhow::Result<&'static Base> {
         coded(
             Code::Usage,
             format!(
-                "unknown base `{name}`; the bases are {} (hint: any other kernel goes in as a source: --tree DIR)",
+                "unknown base `{name}`; the bases are {} (hint: any other kernel goes in as a source: --tree)",
                 names().join(", ")
             ),
         )
@@ -47,6 +64,6 @@ mod tests {
     fn an_unknown_base_names_the_known_ones() {
         let error = find("5.10").unwrap_err();
         assert_eq!(code_of(&error), Code::Usage);
-        insta::assert_snapshot!(error, @"unknown base `5.10`; the bases are 6.12, 6.1 (hint: any other kernel goes in as a source: --tree DIR)");
+        insta::assert_snapshot!(error, @"unknown base `5.10`; the bases are 6.12, 6.1 (hint: any other kernel goes in as a source: --tree)");
     }
 }

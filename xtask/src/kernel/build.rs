@@ -9,9 +9,10 @@ use camino::Utf8Path;
 
 use crate::cache::Cache;
 use crate::kernel::bases::Base;
-use crate::kernel::fetch::{self, Package};
+use crate::kernel::fetch;
 use crate::kernel::make::{self, BUILD_BYTES, Make};
 use crate::kernel::modules::{self, Built};
+use crate::kernel::package::Package;
 use crate::kernel::recipe::Recipe;
 use crate::kernel::series::{self, Series, check, variant};
 use crate::kernel::store::{self, Manifest};
@@ -42,7 +43,7 @@ impl<'a> Workshop<'a> {
         progress: &'a Progress,
     ) -> anyhow::Result<Self> {
         let recipe = Recipe::of_this_host(flavour)?;
-        let package = fetch::package(base, cache)?;
+        let package = fetch::package(base, cache, progress)?;
         let build_id = sha::key(&[("source", &package.sha256), ("recipe", &recipe.fingerprint())]);
         Ok(Self { base, package, recipe, build_id, cache, progress })
     }

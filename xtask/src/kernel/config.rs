@@ -13,6 +13,17 @@ pub struct Config {
     values: BTreeMap<String, String>,
 }
 
+/// What newer kernels, 7.3 for one, made of symbols that the fragments ask for: another one took its place, or (`None`) the kernel
+/// sets it by itself wherever something needs it.
+const OVERTAKEN: &[(&str, Option<&str>)] = &[
+    // Selected by what needs it, and without a prompt.
+    ("CRC_T10DIF", None),
+    // x86 is preempted, at the least lazily.
+    ("PREEMPT_NONE", Some("PREEMPT_LAZY")),
+    // One symbol instead of two.
+    ("PROC_SYSCTL", Some("SYSCTL")),
+];
+
 /// A line that is neither a comment nor a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{origin}:{line}: not a kernel configuration line: {text:?}")]
@@ -105,6 +116,17 @@ impl Config {
     /// The symbols.
     pub fn symbols(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
+    }
+
+    /// What of this configuration a kernel lacks, except what it has in another way.
+    pub fn lacking_in(&self, got: &Self) -> Vec<Dropped> {
+        let in_another_way = |dropped: &Dropped| {
+            let known = OVERTAKEN.iter().find(|(symbol, _)| *symbol == dropped.symbol);
+            known.is_some_and(|(_, successor)| successor.is_none_or(|successor| got.enabled(successor)))
+        };
+        let mut dropped = self.dropped_in(got);
+        dropped.retain(|dropped| !in_another_way(dropped));
+        dropped
     }
 
     /// What of this configuration `got` does not have. A symbol that a `.config` does not mention is `n`.
@@ -204,6 +226,15 @@ mod tests {
                 config(wanted).dropped_in(&config(got)).iter().map(ToString::to_string).collect();
             assert_eq!(dropped.join("\n"), expected, "{wanted} against {got}");
         }
+    }
+
+    #[test]
+    fn what_newer_kernels_have_in_another_way_is_not_lacking() {
+        let wanted = config("CONFIG_CRC_T10DIF=y\nCONFIG_PREEMPT_NONE=y\nCONFIG_DM_DELAY=m");
+        let lacking =
+            |got: &str| wanted.lacking_in(&config(got)).into_iter().map(|d| d.symbol).collect::<Vec<_>>();
+        assert_eq!(lacking("CONFIG_PREEMPT_LAZY=y\nCONFIG_DM_DELAY=m"), Vec::<String>::new());
+        assert_eq!(lacking("CONFIG_CRC_T10DIF=m"), ["DM_DELAY", "PREEMPT_NONE"]);
     }
 
     #[test]

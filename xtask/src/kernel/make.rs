@@ -150,7 +150,7 @@ impl<'a> Make<'a> {
         self.run(&["olddefconfig"], None, |_| {})?;
         let path = self.out().join(".config");
         let got = Config::parse(&fs_err::read_to_string(&path)?, path.as_str())?;
-        let dropped = wanted.dropped_in(&got);
+        let dropped = wanted.lacking_in(&got);
         if dropped.is_empty() {
             return Ok(vec![]);
         }

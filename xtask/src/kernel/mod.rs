@@ -2,23 +2,30 @@
 //! Kernels: source → config → build → store. The one noun is [`Kernel`]: a kernel image with its modules, ready to
 //! boot, and what is known about it. Booting it is not done here.
 
+mod archive;
 mod bases;
 mod build;
 mod config;
+mod debian;
 mod embedded;
 mod fetch;
 mod flavour;
+mod git;
 mod make;
 mod mirror;
 mod modules;
+mod package;
 mod prebuilt;
 mod prune;
 mod recipe;
 mod series;
 mod sha;
+mod shape;
 mod snapshot;
+mod source;
 mod store;
 mod tree;
+mod unpacked;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,15 +37,16 @@ use crate::event;
 use crate::exit::{Code, coded};
 use crate::progress::Progress;
 
-pub use bases::names as base_names;
+pub use bases::{Base, all as bases, names as base_names};
 pub use config::Config;
-pub use fetch::{fetch, to_download};
+pub use fetch::{Download, fetch, to_download};
 pub use flavour::Flavour;
 pub use prune::prune;
 pub use series::repo::git_in;
 pub use sha::key as key_of;
+pub use shape::PARTS as TREE_PARTS;
+pub use source::{Source, from_anywhere};
 pub use store::{Entry, Manifest, list};
-pub use tree::FILES as TREE_FILES;
 
 /// The variant of a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,36 +70,6 @@ impl Variant {
     }
 }
 
-/// Where a kernel comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A kernel that the repository has patches for.
-    Base {
-        /// Its name, e.g. `6.12`.
-        base: String,
-        /// What is done to it.
-        variant: Variant,
-        /// Whether the hooks of the series `observe` go on top.
-        observe: bool,
-        /// Which checkers it carries.
-        flavour: Flavour,
-    },
-    /// An unpacked source or a checkout; tested as it is, never written to.
-    Tree {
-        /// Where it is.
-        dir: Utf8PathBuf,
-        /// Which checkers its kernel carries.
-        flavour: Flavour,
-    },
-    /// Somebody else built it.
-    Prebuilt {
-        /// The kernel image.
-        bzimage: Utf8PathBuf,
-        /// `lib/modules/<release>`, or a root that contains exactly one of them.
-        modules: Utf8PathBuf,
-    },
-}
-
 /// A kernel that can be booted.
 #[derive(Debug, Clone)]
 pub struct Kernel {
@@ -104,7 +82,6 @@ pub struct Kernel {
     config: Option<Utf8PathBuf>,
     symbols: Option<Arc<Config>>,
     /// Keeps `kernel prune` away for as long as the kernel is in use.
-    #[expect(dead_code, reason = "held, never read: the lock goes with it")]
     in_use: Option<Arc<store::InUse>>,
 }
 
@@ -162,7 +139,25 @@ pub fn obtain(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Re
             let workshop = build::Workshop::open(base, *flavour, cache, progress)?;
             if stack.is_empty() { workshop.stock() } else { workshop.variant(*variant, *observe, &stack) }
         }
-        Source::Tree { dir, flavour } => tree::obtain(dir, *flavour, cache, progress),
+        Source::Tree { dir, flavour } => {
+            tree::obtain(tree::Tree { dir, called: None }, *flavour, cache, progress)
+        }
+        Source::Archive { file, flavour } => {
+            let dir = archive::obtain(file, cache, progress)?;
+            let called = format!("archive {}", absolute(file, "the kernel archive")?);
+            tree::obtain(tree::Tree { dir: &dir, called: Some(&called) }, *flavour, cache, progress)
+        }
+        Source::Git { url, reference, flavour } => {
+            let checkout = git::obtain(url, reference, cache, progress)?;
+            let called = format!("git {}#{reference}", checkout.url);
+            let tree = tree::Tree { dir: &checkout.dir, called: Some(&called) };
+            let mut kernel = tree::obtain(tree, *flavour, cache, progress)?;
+            // Not in the store: commits that differ in no file have one kernel.
+            kernel.manifest.source = format!("{called} ({})", &checkout.commit[..12]);
+            kernel.manifest.origin = format!("commit {}", checkout.commit);
+            Ok(kernel)
+        }
+        Source::Package { name } => debian::obtain(name, cache, progress),
         Source::Prebuilt { bzimage, modules } => prebuilt::open(bzimage, modules),
     }
 }
@@ -217,7 +212,7 @@ pub fn can_be_observed(base: &str) -> bool {
 /// The unpacked source of a base, for who wants a tree of his own; never to be written to.
 pub fn unpacked_source(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Utf8PathBuf> {
     let base = bases::find(base)?;
-    fetch::source(base, &fetch::package(base, cache)?, cache, progress)
+    fetch::source(base, &fetch::package(base, cache, progress)?, cache, progress)
 }
 
 /// Generates a history with known bugs, from the source and the patches of a base, in a new bare repository. Returns the

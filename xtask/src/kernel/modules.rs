@@ -21,6 +21,11 @@ pub struct Built {
     pub missing: BTreeMap<String, String>,
 }
 
+/// Their names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    embedded::folders(FOLDER).into_iter()
+}
+
 /// The sources of a module; a checkout may have products of a build by hand beside them.
 fn source(name: &str) -> Vec<embedded::Text> {
     let is_source = |file: &str| file == "Makefile" || [".c", ".h"].iter().any(|end| file.ends_with(end));
@@ -30,14 +35,14 @@ fn source(name: &str) -> Vec<embedded::Text> {
 /// Changes with the source of any of them.
 pub fn fingerprint() -> String {
     let one = |name| source(name).into_iter().map(move |(file, text)| format!("{name}/{file}\n{text}"));
-    let all: Vec<_> = embedded::folders(FOLDER).into_iter().flat_map(one).collect();
+    let all: Vec<_> = names().flat_map(one).collect();
     sha::key(&[("modules", &all.join("\n"))])
 }
 
 /// Builds all of them against the kernel that `make` has built; one that fails is an error.
 pub fn build(make: &Make<'_>) -> anyhow::Result<Built> {
     let mut built = Built::default();
-    for name in embedded::folders(FOLDER) {
+    for name in names() {
         let (file, result) = build_one(make, name)?;
         result.map_err(Failure::into_error)?;
         built.files.push(file);
@@ -48,7 +53,7 @@ pub fn build(make: &Make<'_>) -> anyhow::Result<Built> {
 /// As [`build`], but those that do not build are told in the result.
 pub fn build_what_builds(make: &Make<'_>) -> anyhow::Result<Built> {
     let mut built = Built::default();
-    for name in embedded::folders(FOLDER) {
+    for name in names() {
         let (file, result) = build_one(make, name)?;
         match result {
             Ok(()) => built.files.push(file),
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_module_has_its_source() {
-        for name in embedded::folders(FOLDER) {
+        for name in names() {
             let files: Vec<_> = source(name).into_iter().map(|(file, _)| file).collect();
             assert!(files.contains(&"Makefile") && files.len() > 1, "{name}: {files:?}");
         }

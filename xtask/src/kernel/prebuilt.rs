@@ -9,8 +9,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::exit::{Code, coded};
 use crate::kernel::config::Config;
+use crate::kernel::modules::names as own_modules;
 use crate::kernel::store::Manifest;
 use crate::kernel::{Kernel, absolute, sha};
+
+/// Why a kernel lacks this project's modules, if it does.
+const BUILT_ELSEWHERE: &str = "a module of this project, which is built with a kernel's source";
 
 /// Opens image and modules.
 pub fn open(bzimage: &Utf8Path, modules: &Utf8Path) -> anyhow::Result<Kernel> {
@@ -48,6 +52,7 @@ pub fn open(bzimage: &Utf8Path, modules: &Utf8Path) -> anyhow::Result<Kernel> {
         flavour: "as is".to_owned(),
         release: version,
         origin: format!("modules {modules}"),
+        missing_modules: own_modules().map(|name| (name.to_owned(), BUILT_ELSEWHERE.to_owned())).collect(),
         ..Manifest::default()
     };
     let dir = bzimage.parent().map(ToOwned::to_owned).context("folder of the kernel image")?;
@@ -85,9 +90,9 @@ fn config_of(bzimage: &Utf8Path, modules: &Utf8Path, release: &str) -> Option<Ut
     [
         modules.join("config"),
         modules.join("build/.config"),
-        Utf8Path::new("/boot").join(&named),
         beside.join(&named),
         beside.join("config"),
+        Utf8Path::new("/boot").join(&named),
     ]
     .into_iter()
     .find(|path| path.is_file())

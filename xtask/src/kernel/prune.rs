@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use nix::fcntl::FlockArg;
+
 use crate::cache::Cache;
-use crate::kernel::store::{self, Entry};
+use crate::kernel::store::{self, Entry, InUse};
 use crate::progress::Progress;
 
 /// Scratch folders older than this belong to a run that was killed.
@@ -22,8 +24,18 @@ pub fn prune(
     let removed = store::prune_kernels(cache, keep, |_| true)?;
     remove_stale(cache)?;
     // (folder, name of the lock that a run holds while it works on an entry of the folder)
-    let folders: &[(&str, &str)] =
-        if all { &[("builds", "build-"), ("trees", "tree-"), ("bisect", "bisect-")] } else { &[] };
+    let folders: &[(&str, &str)] = if all {
+        &[
+            ("builds", "build-"),
+            ("trees", "tree-"),
+            ("bisect", "bisect-"),
+            ("git", "git-"),
+            ("archives", "archive-"),
+            ("debs", "deb-"),
+        ]
+    } else {
+        &[]
+    };
     for (folder, lock) in folders {
         let dir = cache.path(folder);
         if !dir.exists() {
@@ -31,15 +43,23 @@ pub fn prune(
         }
         for entry in dir.read_dir_utf8()? {
             let entry = entry?;
-            let _lock = cache.lock(&format!("{lock}{}", entry.file_name()), progress)?;
-            fs_err::remove_dir_all(entry.path())?;
+            let name = entry.file_name();
+            let id = name.strip_suffix(".key").unwrap_or(name);
+            let _lock = cache.lock(&format!("{lock}{id}"), progress)?;
+            // What a run boots from is locked in another way.
+            let Some(_unused) = InUse::take(cache, id, FlockArg::LockExclusiveNonblock)? else { continue };
+            if entry.file_type()?.is_dir() {
+                fs_err::remove_dir_all(entry.path())?;
+            } else {
+                fs_err::remove_file(entry.path())?;
+            }
         }
     }
     if all {
         let bases = super::bases::names();
         let locks = bases.iter().map(|base| cache.lock(&format!("source-{base}"), progress));
         let _locks = locks.collect::<anyhow::Result<Vec<_>>>()?;
-        for folder in ["sources", "downloads", "ccache"] {
+        for folder in ["sources", "downloads", "apt", "ccache"] {
             let dir = cache.path(folder);
             if dir.exists() {
                 fs_err::remove_dir_all(dir)?;
@@ -70,14 +90,24 @@ mod tests {
     fn all_leaves_nothing_to_speak_of() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(Utf8Path::from_path(dir.path()).unwrap()).unwrap();
-        for folder in ["builds/1234/out", "trees/5678", "sources/linux-source-6.12-abc", "downloads"] {
+        for folder in [
+            "builds/1234/out",
+            "trees/5678",
+            "sources/linux-source-6.12-abc",
+            "downloads",
+            "debs/9",
+            "debs/10",
+        ] {
             fs_err::create_dir_all(cache.path(folder)).unwrap();
         }
+        fs_err::write(cache.path("debs/9.key"), "").unwrap();
+        let in_use = InUse::take(&cache, "10", FlockArg::LockShared).unwrap();
         prune(&cache, 0, false, &Progress::silent()).unwrap();
         assert!(cache.path("builds/1234/out").exists());
         prune(&cache, 0, true, &Progress::silent()).unwrap();
-        for folder in ["builds/1234", "trees/5678", "sources", "downloads"] {
+        for folder in ["builds/1234", "trees/5678", "sources", "downloads", "debs/9", "debs/9.key"] {
             assert!(!cache.path(folder).exists(), "{folder}");
         }
+        assert!(in_use.is_some() && cache.path("debs/10").exists());
     }
 }

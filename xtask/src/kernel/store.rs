@@ -78,7 +78,8 @@ pub struct InUse {
 }
 
 impl InUse {
-    fn take(cache: &Cache, id: &str, how: FlockArg) -> anyhow::Result<Option<Self>> {
+    /// Takes the lock of an entry of the cache; `None` if somebody else holds one that excludes it.
+    pub fn take(cache: &Cache, id: &str, how: FlockArg) -> anyhow::Result<Option<Self>> {
         let path = cache.path(format!("locks/use-{id}"));
         // Opening for writing and setting the length moves the time of last use.
         let file = File::options()

@@ -17,19 +17,15 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
-use crate::exit::{Code, coded};
 use crate::kernel::make::{self, BUILD_BYTES, Make};
 use crate::kernel::recipe::Recipe;
 use crate::kernel::snapshot::{Change, Snapshot};
 use crate::kernel::store::{self, Manifest};
-use crate::kernel::{Flavour, Kernel, absolute, build, mirror, modules, sha};
+use crate::kernel::{Flavour, Kernel, build, mirror, modules, sha, shape};
 use crate::progress::Progress;
 
 /// The folder whose modules can be made alone.
 const FAST: &str = "drivers/md/";
-
-/// What a source of Linux has that is built and tested here.
-pub const FILES: &[&str] = &["Makefile", "Kconfig", "arch/x86/Kconfig", "scripts/kconfig", "drivers/md/dm.c"];
 
 /// Kernels of one tree that are kept in the store; older ones go when a new one comes.
 const KEPT: usize = 4;
@@ -59,9 +55,20 @@ enum Work {
     Scratch,
 }
 
+/// A kernel source in a folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree<'a> {
+    /// Where it is.
+    pub dir: &'a Utf8Path,
+    /// What it is called in manifests and reports, if not by its folder.
+    pub called: Option<&'a str>,
+}
+
 /// A tree at work.
 struct Build<'a> {
     tree: Utf8PathBuf,
+    /// Its name in manifests: `tree /path`, or what it was called.
+    called: String,
     home: Utf8PathBuf,
     recipe: Recipe,
     fingerprint: String,
@@ -71,12 +78,13 @@ struct Build<'a> {
 
 /// The kernel of a tree.
 pub fn obtain(
-    dir: &Utf8Path,
+    what: Tree<'_>,
     flavour: Flavour,
     cache: &Cache,
     progress: &Progress,
 ) -> anyhow::Result<Kernel> {
-    let tree = checked(dir)?;
+    let tree = shape::checked(what.dir)?;
+    let called = what.called.map_or_else(|| format!("tree {tree}"), str::to_owned);
     let recipe = Recipe::of_this_host(flavour)?;
     let key = sha::key(&[("tree", tree.as_str()), ("flavour", flavour.name())]);
     let _lock = cache.lock(&format!("tree-{key}"), progress)?;
@@ -90,27 +98,7 @@ pub fn obtain(
         modules::fingerprint(),
         recipe.ccache
     );
-    Build { tree, home, recipe, fingerprint, cache, progress }.run(mirrored)
-}
-
-/// The tree's absolute path, if it is a kernel's.
-fn checked(dir: &Utf8Path) -> anyhow::Result<Utf8PathBuf> {
-    let tree = absolute(dir, "the kernel tree")?;
-    let usage = |text: String| Err(coded(Code::Usage, text));
-    if !tree.is_dir() {
-        return usage(format!(
-            "{tree} is not a folder (hint: unpack an archive first and name the folder with the kernel's Makefile)"
-        ));
-    }
-    if let Some(missing) = FILES.iter().find(|file| !tree.join(file).exists()) {
-        return usage(format!("{tree} is not a Linux source tree: it has no {missing}"));
-    }
-    if tree.as_str().contains([' ', ':', '\t', '\n']) {
-        return usage(format!(
-            "kbuild can't build in a path with a space or a colon: {tree} (hint: name it through a symbolic link without)"
-        ));
-    }
-    Ok(tree)
+    Build { tree, called, home, recipe, fingerprint, cache, progress }.run(mirrored)
 }
 
 impl Build<'_> {
@@ -179,7 +167,7 @@ impl Build<'_> {
     ) -> anyhow::Result<Make<'a>> {
         fs_err::write(self.home.join("attempt"), snapshot.render())?;
         fs_err::write(self.home.join("attempt.started"), started.to_string())?;
-        Make::new(source, self.home.clone(), &self.recipe, &format!("tree {}", self.tree), self.cache)
+        Make::new(source, self.home.clone(), &self.recipe, &self.called, self.cache)
     }
 
     /// Whether a file changed since the last attempt and yet looks older than it: make compares times and would
@@ -269,7 +257,7 @@ impl Build<'_> {
 
     fn manifest(&self, release: String, unknown: &[String]) -> Manifest {
         Manifest {
-            source: format!("tree {}", self.tree),
+            source: self.called.clone(),
             variant: "as is".to_owned(),
             flavour: self.recipe.flavour.name().to_owned(),
             release,
@@ -405,20 +393,5 @@ mod tests {
             ["drivers/md/dm-mod.ko", "drivers/md/persistent-data/dm-persistent-data.ko"]
         );
         assert_eq!(modules_below(new, FAST), ["drivers/md/dm-mod.ko"]);
-    }
-
-    #[test]
-    fn what_is_no_kernel_is_the_users_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(dir.path()).unwrap();
-        for (path, part) in [
-            (root.to_owned(), "is not a Linux source tree: it has no Makefile"),
-            (root.join("none"), "No such file"),
-            (Utf8PathBuf::from("/etc/passwd"), "is not a folder"),
-        ] {
-            let error = checked(&path).unwrap_err();
-            assert_eq!(crate::exit::code_of(&error), Code::Usage);
-            assert!(error.to_string().contains(part), "{error}");
-        }
     }
 }

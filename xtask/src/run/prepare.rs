@@ -12,7 +12,7 @@ use crate::exit::{Code, coded};
 use crate::host::virtme::Installed;
 use crate::host::{self, Needs, Want};
 use crate::image::{self, Image};
-use crate::kernel::{self, Flavour, Kernel, Source, Variant};
+use crate::kernel::{self, Download, Flavour, Kernel, Source, Variant};
 use crate::progress::Progress;
 use crate::vm::argv::{self, Spec};
 use crate::vm::virtme::Virtme;
@@ -40,13 +40,13 @@ pub struct Choice {
     /// Which checkers the kernel carries [default: lock]
     #[arg(long, value_enum, conflicts_with = "kernel")]
     pub flavour: Option<Flavour>,
-    /// Any kernel source: a checkout or an unpacked archive; tested as it is, never written to
-    #[arg(long, value_name = "DIR", conflicts_with = "kernel")]
+    /// Any kernel source: a folder, a tar archive, or one ref of a git repository; tested as it is, never written to
+    #[arg(long, value_name = "DIR|TARBALL|URL#REF", conflicts_with = "kernel")]
     pub tree: Option<Utf8PathBuf>,
-    /// A kernel that is built already
-    #[arg(long, value_name = "BZIMAGE", requires = "modules")]
+    /// A kernel that is built already: an image, or a package of the distribution, which is not installed
+    #[arg(long, value_name = "BZIMAGE|deb:PACKAGE")]
     pub kernel: Option<Utf8PathBuf>,
-    /// Its modules: lib/modules/RELEASE, or a folder that holds it
+    /// The modules of an image: lib/modules/RELEASE, or a folder that holds it
     #[arg(long, value_name = "DIR", requires = "kernel")]
     pub modules: Option<Utf8PathBuf>,
     /// Acceleration; auto boots a probe with KVM and falls back to emulation
@@ -129,9 +129,7 @@ impl Choice {
         // Always said for a base: a rerun must not depend on what the default is then.
         let is_base = self.tree.is_none() && self.kernel.is_none();
         let variant = is_base.then(|| as_option(&self.variant.unwrap_or(DEFAULT_VARIANT)));
-        let absolute = |path: &Option<Utf8PathBuf>| {
-            path.as_ref().map(|p| p.canonicalize_utf8().unwrap_or_else(|_| p.clone()).into_string())
-        };
+        let absolute = |path: &Option<Utf8PathBuf>| path.as_deref().map(kernel::from_anywhere);
         let pairs = [
             ("--base", self.base.clone()),
             ("--variant", variant),
@@ -155,18 +153,15 @@ impl Choice {
     /// Which kernel.
     pub fn source(&self) -> anyhow::Result<Source> {
         let flavour = self.flavour.unwrap_or_default();
-        Ok(match (&self.tree, &self.kernel, &self.modules) {
-            (Some(tree), ..) => Source::Tree { dir: tree.clone(), flavour },
-            (None, Some(bzimage), Some(modules)) => {
-                Source::Prebuilt { bzimage: bzimage.clone(), modules: modules.clone() }
-            }
-            (None, None, None) => {
+        match (&self.tree, &self.kernel) {
+            (Some(tree), _) => Source::of_tree(tree, flavour),
+            (None, Some(kernel)) => Source::of_kernel(kernel, self.modules.as_deref()),
+            (None, None) => {
                 let base = self.base.clone().unwrap_or_else(|| kernel::base_names()[0].to_owned());
                 let observe = !self.no_observe && kernel::can_be_observed(&base);
-                Source::Base { base, variant: self.variant.unwrap_or(DEFAULT_VARIANT), observe, flavour }
+                Ok(Source::Base { base, variant: self.variant.unwrap_or(DEFAULT_VARIANT), observe, flavour })
             }
-            _ => return Err(coded(Code::Usage, "--kernel BZIMAGE and --modules DIR go together")),
-        })
+        }
     }
 }
 
@@ -195,8 +190,12 @@ impl Prepared {
 
 fn needs(source: &Source, cache: &Cache) -> anyhow::Result<Needs<'static>> {
     Ok(match source {
-        Source::Base { base, .. } => Needs::Base { download: kernel::to_download(base, cache)? },
-        Source::Tree { .. } => Needs::Tree,
+        Source::Base { base, .. } => match kernel::to_download(base, cache)? {
+            Some(Download { elsewhere: true, .. }) => Needs::BaseElsewhere,
+            download => Needs::Base { download: download.map(|download| download.package) },
+        },
+        Source::Tree { .. } | Source::Archive { .. } | Source::Git { .. } => Needs::Tree,
+        Source::Package { .. } => Needs::Package,
         Source::Prebuilt { .. } => Needs::Prebuilt,
     })
 }

@@ -14,6 +14,7 @@ use crate::host::{
     needs_refresh, virtme,
 };
 use crate::image;
+use crate::kernel::{Base, bases};
 use crate::progress::Progress;
 
 /// Free space that a first run takes: source package 0.15 GB, unpacked source 1.8 GB, build 0.3 GB a variant
@@ -177,12 +178,18 @@ impl Host {
             return "packaged bases: none, they come from Debian's archive (--tree and --kernel work)"
                 .to_owned();
         }
-        let known = apt::BASES.map(|(base, package)| match apt::candidate(package) {
-            Ok(Some(version)) => format!("{base} ({package} {version})"),
-            Ok(None) => format!("{base} not available ({package} is in none of apt's lists)"),
-            Err(error) => format!("{base} unknown ({error:#})"),
-        });
-        format!("packaged bases: {}", known.join(", "))
+        let told = |base: &Base| {
+            let Base { name, package, suite, .. } = base;
+            if let Some(suite) = suite {
+                return format!("{name} ({package}, fetched from {suite} with package lists of our own)");
+            }
+            match apt::candidate(package) {
+                Ok(Some(version)) => format!("{name} ({package} {version})"),
+                Ok(None) => format!("{name} not available ({package} is in none of apt's lists)"),
+                Err(error) => format!("{name} unknown ({error:#})"),
+            }
+        };
+        format!("packaged bases: {}", bases().iter().map(told).collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -71,13 +71,13 @@ struct Build {
     /// Which checkers the kernel carries
     #[arg(long, value_enum, default_value_t, conflicts_with = "kernel")]
     flavour: Flavour,
-    /// A kernel source: unpacked or a checkout; never written to
-    #[arg(long, value_name = "DIR", conflicts_with = "kernel")]
+    /// A kernel source: a folder, a tar archive, or one ref of a git repository; never written to
+    #[arg(long, value_name = "DIR|TARBALL|URL#REF", conflicts_with = "kernel")]
     tree: Option<Utf8PathBuf>,
-    /// A kernel image that is built already; only checked
-    #[arg(long, value_name = "BZIMAGE", requires = "modules")]
+    /// A kernel that is built already: an image, only checked, or a package of the distribution, fetched and unpacked
+    #[arg(long, value_name = "BZIMAGE|deb:PACKAGE")]
     kernel: Option<Utf8PathBuf>,
-    /// Its modules: lib/modules/RELEASE, or a root that contains one
+    /// The modules of an image: lib/modules/RELEASE, or a root that contains one
     #[arg(long, value_name = "DIR", requires = "kernel")]
     modules: Option<Utf8PathBuf>,
 }
@@ -118,18 +118,16 @@ impl Rebase {
 }
 
 impl Build {
-    fn source(&self) -> Source {
-        match (&self.tree, &self.kernel, &self.modules) {
-            (Some(tree), _, _) => Source::Tree { dir: tree.clone(), flavour: self.flavour },
-            (None, Some(bzimage), Some(modules)) => {
-                Source::Prebuilt { bzimage: bzimage.clone(), modules: modules.clone() }
-            }
-            _ => Source::Base {
+    fn source(&self) -> anyhow::Result<Source> {
+        match (&self.tree, &self.kernel) {
+            (Some(tree), _) => Source::of_tree(tree, self.flavour),
+            (None, Some(kernel)) => Source::of_kernel(kernel, self.modules.as_deref()),
+            (None, None) => Ok(Source::Base {
                 base: self.base.clone(),
                 variant: self.variant,
                 observe: self.observe,
                 flavour: self.flavour,
-            },
+            }),
         }
     }
 }
@@ -147,7 +145,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let mut out = std::io::stdout().lock();
     match &options.action {
         Action::Build(build) => {
-            let kernel = kernel::obtain(&build.source(), &cache, &progress)?;
+            let kernel = kernel::obtain(&build.source()?, &cache, &progress)?;
             progress.line(&format!(
                 "kernel {} ({}): {}",
                 kernel.release(),
@@ -156,7 +154,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
             ));
             writeln!(out, "{}", kernel.dir)?;
         }
-        Action::Key(build) => writeln!(out, "{}", kernel::key(&build.source(), &cache, &progress)?)?,
+        Action::Key(build) => writeln!(out, "{}", kernel::key(&build.source()?, &cache, &progress)?)?,
         Action::Fetch { base } => writeln!(out, "{}", kernel::fetch(base, &cache, &progress)?)?,
         Action::Check { base } => {
             let report = kernel::check(base, &cache, &progress)?;

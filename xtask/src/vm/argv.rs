@@ -61,6 +61,8 @@ pub fn kernel_command_line(spec: &Spec) -> String {
         "oops=panic".to_owned(),
         // The agent's markers must not be rate-limited (Documentation/admin-guide/kernel-parameters.txt).
         "printk.devkmsg=on".to_owned(),
+        // Distribution kernels allow a few keys only, and those for the capture after a time-out are not among them.
+        "sysrq_always_enabled".to_owned(),
         // The legacy timer check and the TSC calibration cost 0.1 s each under TCG.
         "no_timer_check".to_owned(),
         "tsc=reliable".to_owned(),
@@ -193,7 +195,7 @@ pub mod tests {
 
     #[test]
     fn a_run_under_tcg() {
-        insta::assert_snapshot!(for_run(&spec(), Fds { agent: 7, qmp: 9 }).join(" "), @"qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -machine q35,smm=off,hpet=off,vmport=off -accel tcg,thread=multi -cpu max -smp 2 -m 512M -kernel /cache/kernels/k/bzImage -initrd /cache/images/i/initramfs.cpio -append console=ttyS0 panic=-1 oops=panic printk.devkmsg=on no_timer_check tsc=reliable random.trust_cpu=on dm_pushback.mode=agent loglevel=5 -chardev stdio,id=console,signal=off -serial chardev:console -device virtio-serial-pci -chardev socket,id=agent,fd=7 -device virtserialport,chardev=agent,name=org.dm-pushback.agent -chardev socket,id=qmp,fd=9 -mon chardev=qmp,mode=control");
+        insta::assert_snapshot!(for_run(&spec(), Fds { agent: 7, qmp: 9 }).join(" "), @"qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -machine q35,smm=off,hpet=off,vmport=off -accel tcg,thread=multi -cpu max -smp 2 -m 512M -kernel /cache/kernels/k/bzImage -initrd /cache/images/i/initramfs.cpio -append console=ttyS0 panic=-1 oops=panic printk.devkmsg=on sysrq_always_enabled no_timer_check tsc=reliable random.trust_cpu=on dm_pushback.mode=agent loglevel=5 -chardev stdio,id=console,signal=off -serial chardev:console -device virtio-serial-pci -chardev socket,id=agent,fd=7 -device virtserialport,chardev=agent,name=org.dm-pushback.agent -chardev socket,id=qmp,fd=9 -mon chardev=qmp,mode=control");
     }
 
     #[test]
@@ -240,7 +242,7 @@ pub mod tests {
             -initrd \
             /cache/images/i/initramfs.cpio \
             -append \
-            'console=ttyS0 panic=-1 oops=panic printk.devkmsg=on no_timer_check tsc=reliable random.trust_cpu=on dm_pushback.mode=shell loglevel=5' \
+            'console=ttyS0 panic=-1 oops=panic printk.devkmsg=on sysrq_always_enabled no_timer_check tsc=reliable random.trust_cpu=on dm_pushback.mode=shell loglevel=5' \
             -serial \
             mon:stdio
         ");

@@ -8,7 +8,7 @@ use super::FOLDER;
 use crate::command::{Error, Output, Tool};
 
 /// Set by git for its hooks and for `git bisect run`: it would work on the user's repository.
-const INHERITED: &[&str] = &[
+pub const INHERITED: &[&str] = &[
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
