@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The ioctls without `dmsetup`. A `dmsetup` costs some 35 ms under TCG, mostly for linking its libraries. So what a case is
+//! The ioctls without `dmsetup`. A `dmsetup` costs some 35 ms under TCG, three times as much as a static program. So what a case is
 //! about (suspend, load, resume) goes through `dmsetup`, as people will type it to reproduce; what only brings a map into a
 //! state or looks at it (create, messages, status, table), and storms, in which nothing else would race, use the ioctls that
 //! `dmsetup` would issue.

@@ -59,8 +59,8 @@ impl<'a> Call<'a> {
         self.judge(self.answer()?)
     }
 
-    /// Runs several at the same time and waits for all: a call costs some 40 ms under TCG on a debug kernel, most
-    /// of it dynamic linking, and the guest has two CPUs. Tells the first failure.
+    /// Runs several at the same time and waits for all: a call costs some 40 ms under TCG on a debug kernel, and the
+    /// guest has two CPUs. Tells the first failure.
     pub fn run_together(calls: &[Self]) -> Outcome {
         let started: Vec<_> = calls.iter().map(|call| (call, call.start())).collect();
         let ended: Vec<_> =
