@@ -128,7 +128,9 @@ impl<'a> Make<'a> {
             tool = tool
                 .args(["CC=ccache gcc", "HOSTCC=ccache gcc"])
                 .env("CCACHE_BASEDIR", self.cache.as_str())
-                .env("CCACHE_NOHASHDIR", "1");
+                .env("CCACHE_NOHASHDIR", "1")
+                // kbuild writes the list of headers anyway: no run of the preprocessor before a compilation.
+                .env("CCACHE_DEPEND", "1");
             if std::env::var_os("CCACHE_DIR").is_none() {
                 tool = tool.env("CCACHE_DIR", self.cache.join("ccache").as_str());
             }
