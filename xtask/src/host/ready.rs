@@ -148,7 +148,7 @@ fn still_lacking(what: Needs, lack: &Lack) -> String {
     match what {
         Needs::Base { download: Some(package) } if lack.missing.is_empty() => format!(
             "no package {package} in this host's apt sources, after `apt-get update` (hint: is the archive reachable, \
-             and does this release have it? Debian 12 has 6.12 and 6.1; elsewhere use --tree)"
+             and does this release have it? Debian 12 has 6.12 and 6.1, and any Debian can fetch 7.3; elsewhere use --tree)"
         ),
         _ => format!(
             "after the installation this host still lacks {} (hint: `cargo xtask doctor` shows where it looks)",

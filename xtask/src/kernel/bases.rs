@@ -30,6 +30,12 @@ const BASES: &[Base] = &[
         archive: "./usr/src/linux-source-6.1.tar.xz",
         suite: None,
     },
+    Base {
+        name: "7.3",
+        package: "linux-source-7.3",
+        archive: "./usr/src/linux-source-7.3.tar.xz",
+        suite: Some("trixie-backports"),
+    },
 ];
 
 /// All of them, the default first.
@@ -64,6 +70,6 @@ mod tests {
     fn an_unknown_base_names_the_known_ones() {
         let error = find("5.10").unwrap_err();
         assert_eq!(code_of(&error), Code::Usage);
-        insta::assert_snapshot!(error, @"unknown base `5.10`; the bases are 6.12, 6.1 (hint: any other kernel goes in as a source: --tree)");
+        insta::assert_snapshot!(error, @"unknown base `5.10`; the bases are 6.12, 6.1, 7.3 (hint: any other kernel goes in as a source: --tree)");
     }
 }

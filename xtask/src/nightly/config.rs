@@ -349,7 +349,7 @@ mod tests {
         line 2: unknown key `flavor` (did you mean `flavours`? known are state, keep, budget, confirm, flavours, transports, filters, bisect, tree)
         line 4: unknown key `branch` (known are name, git, ref, path, base, variant, package, flavours, transports, filters, bisect)
         line 4: unknown key `Git` (did you mean `git`? known are name, git, ref, path, base, variant, package, flavours, transports, filters, bisect)
-        tree a: base: `6.13` is none of 6.12, 6.1 (did you mean `6.12`?)
+        tree a: base: `6.13` is none of 6.12, 6.1, 7.3 (did you mean `6.12`?)
         tree a: flavours: `lockdep` is none of plain, lock, kasan, kcsan (did you mean `lock`?)
         tree a: flavours: `kasn` is none of plain, lock, kasan, kcsan (did you mean `kasan`?)
         tree a: transports: `fc` is none of scsi_debug, iscsi
