@@ -42,6 +42,7 @@ pub use config::Config;
 pub use fetch::{Download, fetch, to_download};
 pub use flavour::Flavour;
 pub use prune::prune;
+pub use series::check::Report as PatchReport;
 pub use series::repo::git_in;
 pub use sha::key as key_of;
 pub use shape::PARTS as TREE_PARTS;
@@ -176,7 +177,7 @@ pub fn key(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Resul
 }
 
 /// Checks the patches of a base: they apply, build without warnings after each, and are in style.
-pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<series::check::Report> {
+pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<PatchReport> {
     build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()
 }
 

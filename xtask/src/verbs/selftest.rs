@@ -5,6 +5,8 @@
 mod front_end;
 
 use std::fmt::Write as _;
+use std::panic::resume_unwind;
+use std::thread;
 
 use guest::stress::Stress;
 use tests::cases::selftest::{EXPECTED, NOTHING_OF_THE_HOST};
@@ -49,27 +51,42 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
     let follower = test::default_plan()?[0];
     let cache = Cache::open()?;
     let prepared = prepare(&common.choice, common.yes, &cache, progress)?;
-    let job = Job {
-        prepared: &prepared,
-        items: pairs(&selftests, follower),
-        // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
-        jobs: 1,
-        isolate: false,
-        strict: false,
-        first_failure_ends: false,
-        stress: Stress::default(),
-        partition: None,
-        options: common.choice.options(),
+    let run = |selftests: &[Planned]| {
+        let job = Job {
+            prepared: &prepared,
+            items: pairs(selftests, follower),
+            // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
+            jobs: 1,
+            isolate: false,
+            strict: false,
+            first_failure_ends: false,
+            stress: Stress::default(),
+            partition: None,
+            options: common.choice.options(),
+        };
+        job.run(&common.out, progress)
     };
-    let done = job.run(&common.out, progress)?;
-    if let Some(error) = done.failed {
-        return Err(error);
+    // Most of them wait for a clock: two halves side by side.
+    let halves = selftests.chunks(selftests.len().div_ceil(2).max(1));
+    let halves = thread::scope(|scope| {
+        let running: Vec<_> = halves.map(|half| scope.spawn(|| run(half))).collect();
+        let done = running.into_iter().map(|half| half.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        done.collect::<Vec<_>>()
+    });
+    println!("{:<36} {:<12} {:<12} {:>7} {:>7}  next case", "selftest", "expected", "outcome", "s", "limit");
+    let mut stage = Stage::default();
+    let mut folder = None;
+    for half in halves {
+        let done = half?;
+        if let Some(error) = done.failed {
+            return Err(error);
+        }
+        stage += compare(&done.results, &done.events);
+        folder.get_or_insert(done.folder);
     }
-    let mut stage = compare(&done.results, &done.events);
-    if let Some(virtme) = prepared.spec.virtme.as_ref().filter(|_| selection.filters.is_empty()) {
-        let more = front_end::run(&prepared.spec, virtme, &follower, &cache, &done.folder)?;
-        stage.counts += more.counts;
-        stage.failures += &more.failures;
+    if let (Some(virtme), Some(folder), true) = (&prepared.spec.virtme, folder, selection.filters.is_empty())
+    {
+        stage += front_end::run(&prepared.spec, virtme, &follower, &cache, &folder)?;
     }
     Ok(stage)
 }
@@ -86,9 +103,8 @@ fn pairs(selftests: &[Planned], follower: Planned) -> Vec<Item> {
     selftests.iter().flat_map(pair).collect()
 }
 
-/// Prints the table of the selftests.
+/// Prints the rows of the selftests of one run.
 fn compare(results: &Results, events: &[Event]) -> Stage {
-    println!("{:<36} {:<12} {:<12} {:>7} {:>7}  next case", "selftest", "expected", "outcome", "s", "limit");
     let mut stage = Stage::default();
     for pair in results.cases.chunks(2) {
         let [case, next] = pair else { continue };
