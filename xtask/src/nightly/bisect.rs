@@ -192,6 +192,7 @@ mod tests {
             seconds: 0.5,
             runs: 4,
             failed: 4,
+            troubled: 0,
             artifacts: None,
         }
     }

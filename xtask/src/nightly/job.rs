@@ -115,7 +115,7 @@ impl Runner<'_> {
         let seen = seen(&results.cases);
         let all = changes(&seen, memory);
         report.counts = counts(all.iter().map(|change| change.change));
-        report.trouble = seen.iter().filter(|(_, seen)| seen.outcome.is_host_trouble()).count();
+        report.trouble = seen.iter().filter(|(_, seen)| seen.troubled > 0).count();
         report.changes = all.into_iter().filter(|change| change.change != What::Same).collect();
         report.found = bisect::new_failures(self, job, &report, &known)?;
         let mut memory = known;

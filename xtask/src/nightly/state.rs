@@ -231,7 +231,8 @@ mod tests {
 
     fn seen(outcome: Status, runs: u32, failed: u32) -> Seen {
         let (assertion, splat, artifacts) = (None, None, None);
-        Seen { outcome, assertion, splat, message: String::new(), seconds: 0.5, runs, failed, artifacts }
+        let (message, troubled) = (String::new(), u32::from(outcome.is_host_trouble()));
+        Seen { outcome, assertion, splat, message, seconds: 0.5, runs, failed, troubled, artifacts }
     }
 
     fn folder() -> (tempfile::TempDir, Folder) {

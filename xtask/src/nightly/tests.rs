@@ -22,7 +22,8 @@ fn config() -> Config {
 fn seen(outcome: model::Status, message: &str, runs: u32, failed: u32) -> Seen {
     let artifacts = (failed > 0).then(|| "part-1/failures/x".to_owned());
     let assertion = (failed > 0).then(|| "no write returns".to_owned());
-    Seen { outcome, assertion, splat: None, message: message.into(), seconds: 0.5, runs, failed, artifacts }
+    let (message, troubled) = (message.into(), 0);
+    Seen { outcome, assertion, splat: None, message, seconds: 0.5, runs, failed, troubled, artifacts }
 }
 
 fn night() -> Night {

@@ -55,7 +55,7 @@ pub fn line(report: &Report) -> String {
             (counts.flaky, "flaky"),
             (counts.still_failing, "still failing"),
             (counts.fixed, "fixed"),
-            (report.trouble, "without an outcome"),
+            (report.trouble, "with trouble of the host"),
         ];
         let mut told: Vec<String> = told
             .iter()

@@ -66,7 +66,7 @@ pub struct Report {
     /// How many of what.
     #[serde(default)]
     pub counts: Summary,
-    /// Cases that the host kept from an outcome.
+    /// Cases that the host kept from an outcome, be it in one of several runs.
     #[serde(default)]
     pub trouble: usize,
     /// What bisecting the new failures gave.
