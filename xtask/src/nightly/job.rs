@@ -198,21 +198,24 @@ fn outcomes(parts: &[Part]) -> BTreeSet<String> {
     done.filter_map(|event| event.case.clone()).collect()
 }
 
-/// The parts that an interrupted run left. One that broke off before its first event is none.
+/// The parts that an interrupted run left. One without the beginning of a run is none; it goes, and so does what came after,
+/// for parts are counted.
 fn parts_in(folder: &Utf8Path) -> anyhow::Result<Vec<Part>> {
+    let mut dirs = RunFolder::parts(folder).into_iter();
     let mut parts = Vec::new();
-    for n in 1.. {
-        let place = format!("part-{n}");
-        let dir = folder.join(&place);
-        if !dir.exists() {
-            break;
+    for dir in dirs.by_ref() {
+        let place = dir.file_name().unwrap_or_default().to_owned();
+        match recorded::read(&dir) {
+            Ok(run) if !run.events.is_empty() => {
+                parts.push(Part { place, folder: run.folder, events: run.events });
+            }
+            _ => {
+                fs_err::remove_dir_all(dir)?;
+                break;
+            }
         }
-        let Ok(run) = recorded::read(&dir) else {
-            fs_err::remove_dir_all(dir)?;
-            break;
-        };
-        parts.push(Part { place, folder: run.folder, events: run.events });
     }
+    dirs.try_for_each(fs_err::remove_dir_all)?;
     Ok(parts)
 }
 
@@ -294,4 +297,36 @@ fn news(job: &Job, old: Option<&str>, new: Option<&str>) -> Vec<String> {
 /// A commit's id as the kernel's documentation asks for it.
 pub fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, FORMAT, HostFacts, KernelFacts, Source};
+
+    #[test]
+    fn a_part_without_its_beginning_is_none_and_neither_are_those_after_it() {
+        let (kernel, host) = (KernelFacts::default(), HostFacts::default());
+        let kind =
+            Kind::RunStarted { kernel, host, stress: None, partition: None, planned: vec!["a::b".into()] };
+        let event = Event { v: FORMAT, t: 0.0, src: Source::Host, vm: None, case: None, kind };
+        let line = serde_json::to_string(&event).unwrap() + "\n";
+        // Killed before anything, in the middle of the first line, after it; without a stream.
+        for (second, left) in [(Some(""), 1), (Some(&line[..20]), 1), (Some(line.as_str()), 3), (None, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = Utf8Path::from_path(dir.path()).unwrap();
+            for (part, events) in
+                [("part-1", Some(line.as_str())), ("part-2", second), ("part-3", Some(line.as_str()))]
+            {
+                fs_err::create_dir(dir.join(part)).unwrap();
+                if let Some(events) = events {
+                    fs_err::write(dir.join(part).join("events.jsonl"), events).unwrap();
+                }
+            }
+            let parts = parts_in(dir).unwrap();
+            assert_eq!((parts.len(), RunFolder::parts(dir).len()), (left, left), "{second:?}");
+            assert!(dir.join("part-3").exists() == (left == 3));
+            merge(&parts).unwrap();
+        }
+    }
 }
