@@ -16,12 +16,12 @@ use super::bisect;
 use super::config::{Config, History, Job};
 use super::state::{Folder, Memory};
 use super::verdict::{Report, Status};
+use crate::bisect::git::Repository;
 use crate::cache::Cache;
-use crate::command::Tool;
 use crate::compare::{Change, Seen, What, counts, seen};
 use crate::event::Kind;
 use crate::interrupt;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, git_in};
 use crate::progress::Progress;
 use crate::report::model::fold;
 use crate::report::{self, Finished, Format, Request, recorded};
@@ -262,19 +262,20 @@ fn still_failing(memory: &Memory) -> Vec<Change> {
     failing.map(|(name, known)| change(&known.seen, name)).collect()
 }
 
-fn git(dir: &Utf8Path, args: &[&str]) -> Option<String> {
-    let output = Tool::new("git").args(["-C", dir.as_str()]).args(args.iter().copied()).read();
-    output.map(|output| output.text).inspect_err(|error| tracing::debug!(%error, "git")).ok()
-}
-
 /// The commit that the kernel is of; none if the files are not that commit's, or if there is no git.
 fn commit(job: &Job, kernel: &Kernel) -> Option<String> {
     if let Some(commit) = kernel.manifest.origin.strip_prefix("commit ") {
         return Some(commit.to_owned());
     }
     let (Some(History::Here(dir)), Some(_)) = (&job.history, &job.choice.tree) else { return None };
-    let clean = git(dir, &["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    git(dir, &["rev-parse", "--verify", "HEAD"]).filter(|_| clean)
+    commit_of(dir).inspect_err(|error| tracing::debug!(%error, "git")).ok().flatten()
+}
+
+/// The commit of a checkout without changes.
+fn commit_of(dir: &Utf8Path) -> anyhow::Result<Option<String>> {
+    let repository = Repository::open(dir)?;
+    let clean = repository.uncommitted()?.is_empty();
+    Ok(Some(repository.resolve("path", "HEAD")?).filter(|_| clean))
 }
 
 /// What is new since the last run, as far as there is a history on this host.
@@ -285,13 +286,20 @@ fn news(job: &Job, old: Option<&str>, new: Option<&str>) -> Vec<String> {
     }
     let mut news = vec![format!("{} → {}", short(old), short(new))];
     if let Some(History::Here(dir)) = &job.history {
-        let range = format!("{old}..{new}");
-        news.extend(git(dir, &["rev-list", "--count", &range]).map(|count| format!("{count} commits")));
-        let log = ["log", "--no-merges", "--format=%h %s", "-n", TOLD, &range, "--"];
-        let told = git(dir, &[&log[..], &SUBJECT].concat()).unwrap_or_default();
-        news.extend(told.lines().map(|line| format!("  {line}")));
+        let commits = commits(dir, old, new).inspect_err(|error| tracing::debug!(%error, "git"));
+        news.extend(commits.unwrap_or_default());
     }
     news
+}
+
+/// How many commits lead to `new` and not to `old`, and the last of those that touch what is tested.
+fn commits(dir: &Utf8Path, old: &str, new: &str) -> anyhow::Result<Vec<String>> {
+    let between = Repository::open(dir)?.between(old, new)?;
+    let range = format!("{old}..{new}");
+    let log = ["log", "--no-merges", "--format=%h %s", "-n", TOLD, &range, "--"];
+    let log = git_in(dir).args(log).args(SUBJECT).read()?.text;
+    let log = log.lines().map(|line| format!("  {line}"));
+    Ok([format!("{between} commits")].into_iter().chain(log).collect())
 }
 
 /// A commit's id as the kernel's documentation asks for it.
@@ -301,6 +309,8 @@ pub fn short(commit: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use crate::event::{Event, FORMAT, HostFacts, KernelFacts, Source};
 
@@ -328,5 +338,35 @@ mod tests {
             assert!(dir.join("part-3").exists() == (left == 3));
             merge(&parts).unwrap();
         }
+    }
+
+    #[test]
+    fn the_commit_of_a_checkout_is_told_without_writing_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let git = |args: &[&str]| {
+            let identity =
+                ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"];
+            git_in(dir).args(identity).args(args.iter().copied()).read().unwrap().text
+        };
+        git(&["init", "--quiet"]);
+        fs_err::write(dir.join("Makefile"), "1").unwrap();
+        git(&["add", "Makefile"]);
+        git(&["commit", "--quiet", "--message", "dm: one"]);
+        let first = git(&["rev-parse", "HEAD"]);
+        // What `git status` would write into its index.
+        let file = fs_err::OpenOptions::new().write(true).open(dir.join("Makefile")).unwrap();
+        file.file().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        let index = fs_err::read(dir.join(".git/index")).unwrap();
+        assert_eq!(commit_of(dir).unwrap(), Some(first.clone()));
+        assert_eq!(fs_err::read(dir.join(".git/index")).unwrap(), index);
+        fs_err::write(dir.join("Makefile"), "2").unwrap();
+        assert_eq!(commit_of(dir).unwrap(), None);
+        fs_err::create_dir_all(dir.join("drivers/md")).unwrap();
+        fs_err::write(dir.join("drivers/md/dm.c"), "").unwrap();
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message", "dm: two"]);
+        let told = commits(dir, &first, "HEAD").unwrap();
+        assert_eq!((told.len(), told[0].as_str(), told[1].ends_with(" dm: two")), (2, "1 commits", true));
     }
 }
