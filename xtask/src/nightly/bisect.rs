@@ -15,7 +15,7 @@ use crate::bisect::state::{End, State};
 use crate::bisect::{Asked, Resume};
 use crate::compare::Change;
 use crate::interrupt;
-use crate::kernel::git_in;
+use crate::kernel::{PATIENCE, remote_git, shown_url};
 use crate::report::terminal::quoted;
 use crate::run::prepare::{Choice, Setting, as_option};
 use crate::verbs::bisect::bisect;
@@ -83,7 +83,7 @@ fn ask(
     question: &Question,
 ) -> anyhow::Result<Found> {
     let not_found = |why: &str| {
-        let message = format!("{why}; to find the commit: {}", command(job, history, question));
+        let message = format!("{why}; to find the commit: {}", command(runner, job, history, question));
         Found { case: question.told(), commit: None, message, folder: None }
     };
     if runner.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -113,7 +113,7 @@ fn search(
         good: question.good.clone(),
         bad: question.bad.clone(),
         cases: vec![question.case.clone()],
-        repeat: runner.config.confirm.max(1),
+        repeat: repeat(runner),
         flavour: as_option(&flavour.unwrap_or_default()),
         boot: as_option(&boot),
         // What is not committed was not tested either: such a tree has no commit.
@@ -139,48 +139,83 @@ fn search(
     Ok(Found { case: question.told(), commit, message, folder })
 }
 
+/// Runs a commit: a failure was believed after so many.
+fn repeat(runner: &Runner<'_>) -> u32 {
+    runner.config.confirm.max(1)
+}
+
+/// Where the clone of a job's repository is, or goes: one for all flavours.
+fn place_of_clone(runner: &Runner<'_>, job: &Job) -> Utf8PathBuf {
+    let tree = job.name.rsplit_once('.').map_or(job.name.as_str(), |(tree, _)| tree);
+    runner.folder.path("git").join(format!("{tree}.git"))
+}
+
 /// A clone of a remote repository with all of its history, and with files as they are asked for.
 fn cloned(runner: &Runner<'_>, job: &Job, url: &str) -> anyhow::Result<Utf8PathBuf> {
-    let tree = job.name.rsplit_once('.').map_or(job.name.as_str(), |(tree, _)| tree);
-    let place = runner.folder.path("git").join(format!("{tree}.git"));
-    if place.exists() {
-        git_in(&place).args(["fetch", "--quiet", url, "+refs/heads/*:refs/heads/*"]).run()?;
-        return Ok(place);
-    }
-    let step = runner.progress.step(format!("fetch the history of {url}"));
-    let beside = runner.folder.path("git").join(format!("{tree}.new"));
-    if beside.exists() {
-        fs_err::remove_dir_all(&beside)?;
-    }
-    fs_err::create_dir_all(runner.folder.path("git"))?;
-    let clone = ["clone", "--quiet", "--bare", "--filter=blob:none", "--", url, beside.as_str()];
-    git_in(runner.folder.root()).args(clone).run()?;
-    fs_err::rename(&beside, &place)?;
+    let place = place_of_clone(runner, job);
+    let step = runner.progress.step(format!("fetch the history of {}", shown_url(url)));
+    fetch_history(url, &place)?;
     step.done("done");
     Ok(place)
 }
 
+fn fetch_history(url: &str, place: &Utf8Path) -> anyhow::Result<()> {
+    if place.exists() {
+        let git = || remote_git().args(["--git-dir", place.as_str()]);
+        // The tree may have another URL by now, and files that are asked for later come from there as well.
+        git().args(["remote", "set-url", "origin", url]).run()?;
+        git().args(["fetch", "--quiet", "--prune", "origin", "+refs/heads/*:refs/heads/*"]).run()?;
+        return Ok(());
+    }
+    let beside = place.with_extension("new");
+    if beside.exists() {
+        fs_err::remove_dir_all(&beside)?;
+    }
+    if let Some(parent) = place.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
+    let clone = remote_git().args(["clone", "--quiet", "--bare", "--filter=blob:none"]);
+    // Kept in the clone, for whoever fetches files later.
+    let clone = PATIENCE.into_iter().fold(clone, |clone, setting| clone.args(["--config", setting]));
+    clone.args(["--", url, beside.as_str()]).run()?;
+    Ok(fs_err::rename(&beside, place)?)
+}
+
 /// The command that asks the same.
-fn command(job: &Job, history: &History, question: &Question) -> String {
-    let repository = match history {
-        History::Here(dir) => dir.to_string(),
-        History::Remote(url) => format!("a clone of {url}"),
+fn command(runner: &Runner<'_>, job: &Job, history: &History, question: &Question) -> String {
+    let (clone, repository) = match history {
+        History::Here(dir) => (String::new(), dir.clone()),
+        History::Remote(url) => {
+            let place = place_of_clone(runner, job);
+            let clone =
+                format!("git clone --bare {} {} && ", quoted(&shown_url(url)), quoted(place.as_str()));
+            (if place.exists() { String::new() } else { clone }, place)
+        }
     };
     let flavour =
         job.choice.flavour.map_or(String::new(), |flavour| format!(" --flavour {}", flavour.name()));
     format!(
-        "cargo xtask bisect --tree {repository} --good {} --bad {}{flavour} {}",
+        "{clone}cargo xtask bisect --tree {} --good {} --bad {} --repeat {}{flavour} {}",
+        quoted(repository.as_str()),
         short(&question.good),
         short(&question.bad),
+        repeat(runner),
         quoted(&question.case)
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::Cli;
+    use crate::cache::Cache;
     use crate::compare::{Seen, What};
-    use crate::nightly::state::Known;
+    use crate::kernel::git_in;
+    use crate::nightly::config;
+    use crate::nightly::state::{Folder, Known};
+    use crate::progress::Progress;
     use crate::report::model::Status;
 
     fn seen(assertion: &str) -> Seen {
@@ -235,5 +270,91 @@ mod tests {
                 ("a::b[bio] (and 1 more at the same assertion)".to_owned(), "1"),
             ]
         );
+    }
+
+    fn question(case: &str) -> Question {
+        Question { case: case.into(), others: 0, good: "1".repeat(40), bad: "2".repeat(40) }
+    }
+
+    /// What there is before the first night of one tree.
+    struct Lab {
+        dir: tempfile::TempDir,
+        config: config::Config,
+        folder: Folder,
+        cache: Cache,
+        progress: Progress,
+    }
+
+    impl Lab {
+        fn new(tree: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let root = Utf8Path::from_path(dir.path()).unwrap();
+            let file = root.join("nightly.toml");
+            let text =
+                format!("state = \"the state\"\nfilters = [\"compat::\"]\n[[tree]]\nname = \"a\"\n{tree}\n");
+            fs_err::write(&file, text).unwrap();
+            let config = config::read(&file).unwrap();
+            let folder = Folder::open(&config.state).unwrap();
+            let cache = Cache::at(&root.join("cache")).unwrap();
+            let progress = Progress::silent();
+            Self { dir, config, folder, cache, progress }
+        }
+
+        fn runner(&self) -> Runner<'_> {
+            let Self { config, folder, cache, progress, .. } = self;
+            Runner { config, folder, cache, jobs: None, yes: true, progress, deadline: None }
+        }
+
+        fn job(&self) -> &Job {
+            &self.config.jobs[0]
+        }
+    }
+
+    #[test]
+    fn the_history_is_that_of_the_url_that_the_tree_has_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(dir.path()).unwrap();
+        let git = |dir: &Utf8Path, args: &[&str]| {
+            let identity =
+                ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"];
+            git_in(dir).args(identity).args(args.iter().copied()).read().unwrap().text
+        };
+        let upstream = |name: &str| {
+            let dir = root.join(name);
+            fs_err::create_dir(&dir).unwrap();
+            git(&dir, &["init", "--quiet", "--initial-branch=master"]);
+            git(&dir, &["commit", "--quiet", "--allow-empty", "--message", name]);
+            (format!("file://{dir}"), git(&dir, &["rev-parse", "HEAD"]))
+        };
+        let (old, new) = (upstream("old"), upstream("new"));
+        let place = root.join("git/a.git");
+        for (url, commit) in [old, new] {
+            fetch_history(&url, &place).unwrap();
+            assert_eq!(git(&place, &["rev-parse", "master"]), commit);
+            assert_eq!(git(&place, &["config", "remote.origin.url"]), url);
+        }
+        assert_eq!(git(&place, &["config", "http.lowSpeedTime"]), "60");
+    }
+
+    #[test]
+    fn the_command_that_is_told_can_be_run() {
+        let case = crate::verbs::test::default_plan().unwrap()[0].full_name();
+        let told = |lab: &Lab| {
+            let job = lab.job();
+            command(&lab.runner(), job, job.history.as_ref().unwrap(), &question(&case))
+                .replace(lab.dir.path().to_str().unwrap(), "DIR")
+                .replace(&case, "CASE")
+        };
+        let far = Lab::new("git = \"https://me:secret@example.org/x.git\"\nref = \"master\"");
+        let mut here = Lab::new("path = \"linux\"\nflavours = [\"kasan\"]");
+        here.config.jobs[0].history = Some(History::Here(here.config.state.with_file_name("linux")));
+        insta::assert_snapshot!(told(&far), @"git clone --bare https://example.org/x.git 'DIR/the state/git/a.git' && cargo xtask bisect --tree 'DIR/the state/git/a.git' --good 111111111111 --bad 222222222222 --repeat 3 --flavour lock 'CASE'");
+        fs_err::create_dir_all(far.folder.path("git/a.git")).unwrap();
+        insta::assert_snapshot!(told(&far), @"cargo xtask bisect --tree 'DIR/the state/git/a.git' --good 111111111111 --bad 222222222222 --repeat 3 --flavour lock 'CASE'");
+        insta::assert_snapshot!(told(&here), @"cargo xtask bisect --tree DIR/linux --good 111111111111 --bad 222222222222 --repeat 3 --flavour kasan 'CASE'");
+        for told in [told(&far), told(&here)] {
+            let words = shlex::split(&told).unwrap();
+            Cli::try_parse_from(words.iter().skip(1)).unwrap();
+        }
     }
 }
