@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::verdict::{self, Night};
 use crate::compare::{Seen, What, classify};
 use crate::exit::{Code, coded};
+use crate::report::model::Status;
 use crate::report::recorded::versioned;
 use crate::report::write_file;
 
@@ -68,7 +69,7 @@ pub struct Memory {
 pub struct Known {
     /// What it did when it last had an outcome.
     pub seen: Seen,
-    /// The last commit at which it did not fail.
+    /// The last commit at which it passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<String>,
 }
@@ -89,7 +90,9 @@ impl Memory {
                 self.cases.extend(old.map(|old| (name.clone(), old)));
                 continue;
             }
-            let good = if seen.failed == 0 { commit.cloned() } else { old.and_then(|old| old.good) };
+            // A skip, or a pass of files that are no commit's, is nothing to bisect from.
+            let passed = commit.filter(|_| seen.outcome == Status::Pass).cloned();
+            let good = passed.or_else(|| old.and_then(|old| old.good));
             self.cases.insert(name.clone(), Known { seen: seen.clone(), good });
         }
         self.commit = commit.cloned();
@@ -227,7 +230,6 @@ fn entries(dir: &Utf8Path) -> anyhow::Result<Vec<Utf8PathBuf>> {
 mod tests {
     use super::*;
     use crate::exit::code_of;
-    use crate::report::model::Status;
 
     fn seen(outcome: Status, runs: u32, failed: u32) -> Seen {
         let (assertion, splat, artifacts) = (None, None, None);
@@ -288,6 +290,11 @@ mod tests {
         assert_eq!(night("7", Status::Pass, 1, 0), (What::Fixed, good("7")));
         assert_eq!(night("8", Status::Infra, 1, 0).1, good("7"));
         assert_eq!(night("9", Status::Timeout, 4, 4), (What::NewFailure, good("7")));
+        assert_eq!(night("10", Status::Pass, 1, 0).1, good("10"));
+        assert_eq!(night("11", Status::Skipped, 1, 0), (What::Changed, good("10")), "a skip is no pass");
+        assert_eq!(night("12", Status::KnownDeviation, 1, 0).1, good("10"));
+        memory.learn(&[("a::b".into(), seen(Status::Pass, 1, 0))], None);
+        assert_eq!(memory.cases["a::b"].good, good("10"), "of files that are no commit's");
         memory.learn(&[], None);
         assert!(memory.cases.is_empty(), "what is not selected any more is forgotten");
     }
