@@ -21,7 +21,6 @@ pub const FORMAT: u32 = 1;
 
 /// One night.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Night {
     /// [`FORMAT`].
     pub v: u32,
@@ -39,7 +38,6 @@ pub struct Night {
 
 /// What became of one job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Report {
     /// `tree.flavour`.
     pub job: String,
@@ -108,7 +106,6 @@ impl Status {
 
 /// What a bisection gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Found {
     /// The case, `case[condition]`.
     pub case: String,

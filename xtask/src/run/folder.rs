@@ -21,7 +21,6 @@ use crate::outcome::Outcome;
 
 /// What `--rerun` reads: the options that chose kernel and machine, and the cases by full name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rerun {
     /// Version of this file: 1.
     pub v: u32,
