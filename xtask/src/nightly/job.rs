@@ -110,7 +110,13 @@ impl Runner<'_> {
         let results = merging::write(&parts, &merged, &place)?;
         let finished = Finished { results: &results, events: &merged.events, folder: &place };
         let file = |format, name| Request { format, path: Some(place.join(name)) };
-        report::write(finished, &[file(Format::Junit, "junit.xml"), file(Format::Html, "report.html")])?;
+        let tonight = self.folder.path(format!("junit/{}.xml", job.name));
+        let files = [
+            file(Format::Junit, "junit.xml"),
+            Request { format: Format::Junit, path: Some(tonight) },
+            file(Format::Html, "report.html"),
+        ];
+        report::write(finished, &files)?;
 
         let seen = seen(&results.cases);
         let all = changes(&seen, memory);

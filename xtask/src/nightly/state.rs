@@ -4,7 +4,9 @@
 //! ```text
 //! STATE/state.json                  what each job is known to do: see [`State`]
 //! STATE/night.json                  the night that is under way, or the last one: see [`Night`]
-//! STATE/nights/STAMP.json, .txt     nights that came to their end, as data and as text
+//! STATE/night.txt                   the same as text, once this call is over
+//! STATE/nights/STAMP.json, .txt     nights that are over
+//! STATE/junit/JOB.xml               of the jobs that were tested in this night
 //! STATE/runs/JOB/STAMP/             run folders, each with parts inside: `part-1` …, and the reruns of its failures
 //! STATE/runs/JOB/STAMP/unfinished.json   only as long as the run is not
 //! ```
@@ -12,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -45,6 +48,9 @@ pub struct State {
     pub v: u32,
     /// By job.
     pub jobs: BTreeMap<String, Memory>,
+    /// When each job had its turn last, whatever came of it; named as run folders are.
+    #[serde(default)]
+    pub tried: BTreeMap<String, String>,
 }
 
 /// What is known of a job.
@@ -136,10 +142,12 @@ impl Folder {
         Ok(self.read("state.json", FORMAT)?.unwrap_or(State { v: FORMAT, ..State::default() }))
     }
 
-    /// The night that was interrupted, if one was.
-    pub fn interrupted(&self) -> anyhow::Result<Option<Night>> {
+    /// The night that was interrupted, if one was, and how long ago it was last heard of.
+    pub fn interrupted(&self) -> anyhow::Result<Option<(Night, Duration)>> {
         let night: Option<Night> = self.read("night.json", verdict::FORMAT)?;
-        Ok(night.filter(|night| !night.finished))
+        let Some(night) = night.filter(|night| !night.finished) else { return Ok(None) };
+        let written = fs_err::metadata(self.path("night.json"))?.modified()?;
+        Ok(Some((night, written.elapsed().unwrap_or_default())))
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str, version: u32) -> anyhow::Result<Option<T>> {
@@ -158,13 +166,15 @@ impl Folder {
         self.write("state.json", state)
     }
 
-    /// Writes the night; one that is finished is also kept beside the others, with its text.
-    pub fn write_night(&self, night: &Night, text: &str) -> anyhow::Result<()> {
-        if night.finished {
-            self.write(&format!("nights/{}.json", night.started), night)?;
-            write_file(&self.path(format!("nights/{}.txt", night.started)), text)?;
-        }
+    /// Writes the night that is under way.
+    pub fn write_night(&self, night: &Night) -> anyhow::Result<()> {
         self.write("night.json", night)
+    }
+
+    /// Keeps a night that is over, with its text, beside the others.
+    pub fn keep_night(&self, night: &Night, text: &str) -> anyhow::Result<()> {
+        self.write(&format!("nights/{}.json", night.started), night)?;
+        write_file(&self.path(format!("nights/{}.txt", night.started)), text)
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
@@ -246,7 +256,8 @@ mod tests {
         assert_eq!(folder.state().unwrap(), State { v: 1, ..State::default() });
         let mut memory = Memory { fingerprint: "f".into(), ..Memory::default() };
         memory.learn(&[("a::b".into(), seen(Status::Pass, 1, 0))], Some(&"c0ffee".into()));
-        let state = State { v: 1, jobs: [("a.lock".into(), memory)].into() };
+        let tried = [("a.lock".into(), "20260101-000000".into())].into();
+        let state = State { v: 1, jobs: [("a.lock".into(), memory)].into(), tried };
         folder.write_state(&state).unwrap();
         assert_eq!(folder.state().unwrap(), state);
         // Of a newer xtask, within the version.
@@ -327,12 +338,21 @@ mod tests {
             folder.runs("a.lock").unwrap().iter().map(|run| run.file_name().unwrap().to_owned()).collect();
         assert_eq!(left, [names[3], names[2]]);
         assert_eq!(folder.unfinished("none", "same").unwrap(), None);
+    }
+
+    #[test]
+    fn nights_are_kept_and_one_that_was_interrupted_is_known() {
+        let (_dir, folder) = folder();
         for n in 1..4 {
-            let night = Night { v: 1, started: format!("n{n}"), finished: true, ..Night::default() };
-            folder.write_night(&night, "text").unwrap();
+            let night = Night { v: 1, started: format!("n{n}"), finished: n != 3, ..Night::default() };
+            folder.keep_night(&night, "text").unwrap();
+            folder.write_night(&night).unwrap();
+            let (interrupted, age) = folder.interrupted().unwrap().unzip();
+            assert_eq!(interrupted.is_some(), n == 3);
+            assert!(age.is_none_or(|age| age < Duration::from_secs(600)));
         }
         folder.prune_nights(2).unwrap();
         assert_eq!(entries(&folder.path("nights")).unwrap().len(), 4);
-        assert!(folder.path("nights/n3.txt").exists() && folder.interrupted().unwrap().is_none());
+        assert!(folder.path("nights/n3.txt").exists());
     }
 }
