@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! From the new failures of a job to the bisections that explain them: which cases, between which commits, in which
-//! repository.
+//! repository. What there was no time for, or what the host prevented, is asked again the next night.
+//!
+//! ```text
+//! RUN/bisect/found.json    the questions that were answered: an interruption loses none
+//! RUN/bisect/STAMP/        the runs of a bisection, its log and its mail
+//! ```
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 use super::config::{History, Job};
 use super::job::{Runner, short};
@@ -14,43 +20,94 @@ use super::verdict::{Found, Report};
 use crate::bisect::state::{End, State};
 use crate::bisect::{Asked, Resume};
 use crate::compare::Change;
+use crate::exit::{Code, code_of};
 use crate::interrupt;
 use crate::kernel::{PATIENCE, remote_git, shown_url};
 use crate::report::terminal::quoted;
+use crate::report::write_file;
 use crate::run::prepare::{Choice, Setting, as_option};
 use crate::verbs::bisect::bisect;
 
 /// One bisection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Question {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
     /// The case that tells good from bad.
-    case: String,
+    pub case: String,
     /// How many more failed in the same way.
-    others: usize,
-    /// Where it did not fail.
-    good: String,
+    pub others: usize,
+    /// Where it passed.
+    pub good: String,
     /// Where it fails.
-    bad: String,
+    pub bad: String,
 }
 
-/// What bisecting the new failures gives.
-pub fn new_failures(
+/// A question with its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Answer {
+    question: Question,
+    found: Found,
+}
+
+/// What is to be asked of a job: what was left open, as long as it fails, and the new failures. `known` has learned of
+/// this run already.
+pub fn questions(job: &Job, report: &Report, known: &Memory) -> Vec<Question> {
+    if !job.bisect || job.history.is_none() {
+        return vec![];
+    }
+    let fails =
+        |question: &&Question| known.cases.get(&question.case).is_some_and(|known| known.seen.always_fails());
+    let mut all: Vec<Question> = known.open.iter().filter(fails).cloned().collect();
+    if let Some(bad) = &report.commit {
+        all.extend(of_failures(&report.new_failures().collect::<Vec<_>>(), known, bad));
+    }
+    all
+}
+
+/// Answers the questions as far as time goes, into the report; returns those that are open still. The error is the user's
+/// interruption.
+pub fn answer(
     runner: &Runner<'_>,
     job: &Job,
-    report: &Report,
-    known: &Memory,
-) -> anyhow::Result<Vec<Found>> {
-    let (true, Some(history), Some(bad), Some(run)) = (job.bisect, &job.history, &report.commit, &report.run)
-    else {
-        return Ok(vec![]);
-    };
-    let questions = questions(&report.new_failures().collect::<Vec<_>>(), known, bad);
-    questions.iter().map(|question| ask(runner, job, history, run, question)).collect()
+    report: &mut Report,
+    questions: Vec<Question>,
+) -> anyhow::Result<Vec<Question>> {
+    let (Some(history), Some(run)) = (&job.history, report.run.clone()) else { return Ok(vec![]) };
+    let file = runner.folder.path(&run).join("bisect/found.json");
+    report.found.clear();
+    remaining(&file, questions, &mut report.found, |question| ask(runner, job, history, &run, question))
+}
+
+/// The same, with whoever knows how to ask: it says whether what it found is an answer.
+fn remaining(
+    file: &Utf8Path,
+    questions: Vec<Question>,
+    found: &mut Vec<Found>,
+    mut ask: impl FnMut(&Question) -> anyhow::Result<(Found, bool)>,
+) -> anyhow::Result<Vec<Question>> {
+    // Without it, or with half of it, everything is asked again.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut answers: Vec<Answer> = serde_json::from_str(&text).unwrap_or_default();
+    let mut open = Vec::new();
+    for question in questions {
+        if let Some(answer) = answers.iter().find(|answer| answer.question == question) {
+            found.push(answer.found.clone());
+            continue;
+        }
+        let (new, is_answer) = ask(&question)?;
+        found.push(new.clone());
+        if is_answer {
+            answers.push(Answer { question, found: new });
+            write_file(file, &(serde_json::to_string_pretty(&answers)? + "\n"))?;
+        } else {
+            open.push(question);
+        }
+    }
+    Ok(open)
 }
 
 /// Failures at one assertion that began between the same two commits have one cause, as long as nobody knows better. One
 /// that never passed has no good commit, and nothing that could be searched.
-fn questions(failures: &[&Change], known: &Memory, bad: &str) -> Vec<Question> {
+fn of_failures(failures: &[&Change], known: &Memory, bad: &str) -> Vec<Question> {
     let mut groups: BTreeMap<(String, Option<String>, Option<String>), Question> = BTreeMap::new();
     for failure in failures {
         let good = known.cases.get(&failure.full_name).and_then(|known| known.good.clone());
@@ -73,27 +130,29 @@ impl Question {
     }
 }
 
-/// Asks one question. What goes wrong is told beside it, for the failure itself is believed already; only the user's
-/// interruption ends more than that.
+/// Asks one question, and says whether what it gives is the answer. What goes wrong is told beside it, for the failure
+/// itself is believed already; only the user's interruption is an error.
 fn ask(
     runner: &Runner<'_>,
     job: &Job,
     history: &History,
     run: &str,
     question: &Question,
-) -> anyhow::Result<Found> {
-    let not_found = |why: &str| {
-        let message = format!("{why}; to find the commit: {}", command(runner, job, history, question));
-        Found { case: question.told(), commit: None, message, folder: None }
+) -> anyhow::Result<(Found, bool)> {
+    let not_found = |why: &str, is_answer: bool| {
+        let command = command(runner, job, history, question);
+        let next = if is_answer { "to find the commit" } else { "the next night goes on, and by hand" };
+        let message = format!("{why}; {next}: {command}");
+        (Found { case: question.told(), commit: None, message, folder: None }, is_answer)
     };
     if runner.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-        return Ok(not_found("the budget was spent before its turn"));
+        return Ok(not_found("the budget was spent before its turn", false));
     }
     runner.progress.line(&format!("== bisect {}", question.told()));
     match search(runner, job, history, run, question) {
+        Ok(found) => Ok((found, true)),
         Err(error) if interrupt::requested() => Err(error),
-        Err(error) => Ok(not_found(&format!("{error:#}"))),
-        found => found,
+        Err(error) => Ok(not_found(&format!("{error:#}"), code_of(&error) != Code::HostFailed)),
     }
 }
 
@@ -121,8 +180,9 @@ fn search(
     };
     let out = runner.folder.path(run).join("bisect");
     let setting = Setting { flavour, accel, boot, out, yes: runner.yes };
-    // An interrupted night goes on with its bisection, too.
-    let told = bisect(&repository, Some(asked), Resume::IfSame, &setting, runner.jobs, runner.progress)?;
+    // An interrupted night goes on with its bisection, too; one that the user has under way is not for us to drop.
+    let resume = Resume::Apart { name: &job.name, until: runner.deadline };
+    let told = bisect(&repository, Some(asked), resume, &setting, runner.jobs, runner.progress)?;
     let State { end, steps, runs, .. } = &told.state;
     let (commit, message) = match end {
         Some(End::Found(id)) => {
@@ -206,6 +266,7 @@ fn command(runner: &Runner<'_>, job: &Job, history: &History, question: &Questio
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
     use clap::Parser as _;
 
     use super::*;
@@ -215,6 +276,7 @@ mod tests {
     use crate::kernel::git_in;
     use crate::nightly::config;
     use crate::nightly::state::{Folder, Known};
+    use crate::nightly::verdict;
     use crate::progress::Progress;
     use crate::report::model::Status;
 
@@ -259,7 +321,7 @@ mod tests {
         ];
         let cases = cases.map(|(name, good)| (name.to_owned(), known(good))).into();
         let memory = Memory { cases, ..Memory::default() };
-        let questions = questions(&failures.iter().collect::<Vec<_>>(), &memory, "2");
+        let questions = of_failures(&failures.iter().collect::<Vec<_>>(), &memory, "2");
         let told: Vec<_> =
             questions.iter().map(|question| (question.told(), question.good.as_str())).collect();
         assert_eq!(
@@ -271,7 +333,6 @@ mod tests {
             ]
         );
     }
-
     fn question(case: &str) -> Question {
         Question { case: case.into(), others: 0, good: "1".repeat(40), bad: "2".repeat(40) }
     }
@@ -308,6 +369,55 @@ mod tests {
         fn job(&self) -> &Job {
             &self.config.jobs[0]
         }
+    }
+
+    #[test]
+    fn what_was_left_open_is_asked_as_long_as_it_fails() {
+        let lab = Lab::new("git = \"https://example.org/x.git\"\nref = \"master\"");
+        let passes = Seen { outcome: Status::Pass, failed: 0, ..seen("x") };
+        let known = |seen: Seen| Known { seen, good: Some("1".repeat(40)) };
+        let cases = [("a::fails", seen("x")), ("a::fixed", passes), ("a::new", seen("y"))];
+        let memory = Memory {
+            cases: cases.map(|(name, seen)| (name.to_owned(), known(seen))).into(),
+            open: ["a::fails", "a::fixed", "a::gone"].map(question).to_vec(),
+            ..Memory::default()
+        };
+        let new = seen("y");
+        let change =
+            Change { full_name: "a::new".into(), change: What::NewFailure, old: None, new: Some(new) };
+        let report = Report {
+            commit: Some("2".repeat(40)),
+            changes: vec![change],
+            ..Report::bare("a.lock", verdict::Status::Tested, "")
+        };
+        assert_eq!(questions(lab.job(), &report, &memory), ["a::fails", "a::new"].map(question));
+        let job = Job { bisect: false, ..lab.job().clone() };
+        assert!(questions(&job, &report, &memory).is_empty());
+    }
+
+    #[test]
+    fn an_interruption_loses_no_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(dir.path()).unwrap().join("bisect/found.json");
+        let all = || ["a::found", "a::no_time", "a::interrupted"].map(question).to_vec();
+        let mut asked = Vec::new();
+        let mut night = |end: bool| {
+            let mut found = Vec::new();
+            let open = remaining(&file, all(), &mut found, |question| {
+                asked.push(question.case.clone());
+                if question.case == "a::interrupted" && !end {
+                    bail!("interrupted");
+                }
+                let (case, message) = (question.case.clone(), String::new());
+                Ok((Found { case, commit: None, message, folder: None }, question.case != "a::no_time"))
+            });
+            (open.ok(), found.len())
+        };
+        assert_eq!(night(false), (None, 2));
+        assert_eq!(night(true), (Some(vec![question("a::no_time")]), 3));
+        let (first, second) = asked.split_at(3);
+        assert_eq!(first, ["a::found", "a::no_time", "a::interrupted"]);
+        assert_eq!(second, ["a::no_time", "a::interrupted"]);
     }
 
     #[test]

@@ -84,12 +84,11 @@ impl Runner<'_> {
         if let Some(memory) = memory.filter(|memory| memory.fingerprint == fingerprint)
             && unfinished.is_none()
         {
-            let changes = still_failing(memory);
-            let (status, run) = (Status::Unchanged, Some(memory.run.clone()));
-            return Ok((
-                Report { status, run, counts: counts(changes.iter().map(|c| c.change)), changes, ..report },
-                None,
-            ));
+            report.changes = still_failing(memory);
+            report.counts = counts(report.changes.iter().map(|change| change.change));
+            (report.status, report.run) = (Status::Unchanged, Some(memory.run.clone()));
+            let mut memory = memory.clone();
+            return self.explain(job, &mut report, &mut memory).map(|()| (report, Some(memory)));
         }
         let folder = match unfinished {
             Some(folder) => RunFolder::at(folder),
@@ -123,13 +122,25 @@ impl Runner<'_> {
         report.counts = counts(all.iter().map(|change| change.change));
         report.trouble = seen.iter().filter(|(_, seen)| seen.troubled > 0).count();
         report.changes = all.into_iter().filter(|change| change.change != What::Same).collect();
-        report.found = bisect::new_failures(self, job, &report, &known)?;
         let mut memory = known;
         memory.learn(&seen, commit.as_ref());
         memory.fingerprint = if report.trouble == 0 { fingerprint } else { String::new() };
         memory.run = self.folder.relative(&place);
+        if let Err(error) = self.explain(job, &mut report, &mut memory) {
+            // The failures are believed by now, whoever goes on with the run.
+            report.status = if interrupt::requested() { Status::Interrupted } else { Status::Failed };
+            report.message = format!("{error:#}");
+            return Ok((report, None));
+        }
         fs_err::remove_file(&marker)?;
         Ok((report, Some(memory)))
+    }
+
+    /// Which commits broke what fails, as far as time goes.
+    fn explain(&self, job: &Job, report: &mut Report, memory: &mut Memory) -> anyhow::Result<()> {
+        let questions = bisect::questions(job, report, memory);
+        memory.open = bisect::answer(self, job, report, questions)?;
+        Ok(())
     }
 
     /// What is planned, and then the new failures again.

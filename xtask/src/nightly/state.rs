@@ -9,6 +9,7 @@
 //! STATE/junit/JOB.xml               of the jobs that were tested in this night
 //! STATE/runs/JOB/STAMP/             run folders, each with parts inside: `part-1` …, and the reruns of its failures
 //! STATE/runs/JOB/STAMP/unfinished.json   only as long as the run is not
+//! STATE/runs/JOB/STAMP/bisect/      what bisecting gave: see [`super::bisect`]
 //! ```
 //! Files are replaced as a whole, so an interruption leaves the old or the new one.
 
@@ -23,6 +24,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bisect::Question;
 use super::verdict::{self, Night};
 use crate::compare::{Seen, What, classify};
 use crate::exit::{Code, coded};
@@ -65,6 +67,9 @@ pub struct Memory {
     pub commit: Option<String>,
     /// By `case[condition]`.
     pub cases: BTreeMap<String, Known>,
+    /// What is to be bisected still, for lack of time or because the host failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<Question>,
 }
 
 /// What is known of a case.
@@ -256,6 +261,8 @@ mod tests {
         assert_eq!(folder.state().unwrap(), State { v: 1, ..State::default() });
         let mut memory = Memory { fingerprint: "f".into(), ..Memory::default() };
         memory.learn(&[("a::b".into(), seen(Status::Pass, 1, 0))], Some(&"c0ffee".into()));
+        let (case, good, bad) = ("a::b".into(), "1".into(), "2".into());
+        memory.open.push(Question { case, others: 1, good, bad });
         let tried = [("a.lock".into(), "20260101-000000".into())].into();
         let state = State { v: 1, jobs: [("a.lock".into(), memory)].into(), tried };
         folder.write_state(&state).unwrap();
