@@ -92,11 +92,11 @@ impl Runner<'_> {
         }
         let folder = match unfinished {
             Some(folder) => RunFolder::at(folder),
-            None => RunFolder::create(&self.folder.path("runs").join(&job.name))?,
+            None => RunFolder::unlinked(&self.folder.path("runs").join(&job.name))?,
         };
         let marker = folder.path().join("unfinished.json");
         fs_err::write(&marker, &fingerprint)?;
-        let place = folder.path().to_owned();
+        let (place, run) = (folder.path().to_owned(), folder.clone());
         report.run = Some(self.folder.relative(&place));
         let known = memory.cloned().unwrap_or_default();
         let done = self.all_parts(job, folder, &prepared, &known);
@@ -116,6 +116,7 @@ impl Runner<'_> {
             file(Format::Html, "report.html"),
         ];
         report::write(finished, &files)?;
+        run.link()?;
 
         let seen = seen(&results.cases);
         let all = changes(&seen, memory);

@@ -3,10 +3,11 @@
 //! new failures are bad news. One job that goes wrong does not stop the others; what was interrupted goes on.
 //!
 //! The configuration says what there is to do ([`config`]), a job does one of it ([`job`]), what is known is kept
-//! ([`state`]), and what came of it is data ([`verdict`]) and text ([`text`]).
+//! ([`state`]), and what came of it is data ([`verdict`]), text ([`text`]), and a page over all runs ([`index`]).
 
 mod bisect;
 pub mod config;
+mod index;
 mod job;
 mod state;
 mod text;
@@ -93,7 +94,8 @@ fn whole(
         // The night first: should this process end between the two, a failure is told twice, and not never.
         folder.write_night(&night)?;
         folder.write_state(&state)?;
-        folder.prune(&job.name, config.keep)?;
+        let last = state.jobs.get(&job.name).map(|memory| memory.run.as_str());
+        folder.prune(&job.name, config.keep, last)?;
     }
     night.finished = !night.jobs.iter().any(|report| report.status == Status::Interrupted);
     night.exit_code = night.code() as u8;
@@ -104,6 +106,7 @@ fn whole(
     }
     folder.write_night(&night)?;
     write_file(&folder.path("night.txt"), &text)?;
+    index::write(config, folder, &night, &text)?;
     let text = text::render(&night, folder.root(), console::colors_enabled());
     Ok(Done { night, text, folder: folder.root().to_owned() })
 }

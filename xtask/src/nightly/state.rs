@@ -5,6 +5,7 @@
 //! STATE/state.json                  what each job is known to do: see [`State`]
 //! STATE/night.json                  the night that is under way, or the last one: see [`Night`]
 //! STATE/night.txt                   the same as text, once this call is over
+//! STATE/index.html                  the runs of all jobs: see [`super::index`]
 //! STATE/nights/STAMP.json, .txt     nights that are over
 //! STATE/junit/JOB.xml               of the jobs that were tested in this night
 //! STATE/runs/JOB/STAMP/             run folders, each with parts inside: `part-1` …, and the reruns of its failures
@@ -202,12 +203,23 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes all but the newest `keep` runs of a job, and of the nights as many as there may be runs of.
-    pub fn prune(&self, job: &str, keep: usize) -> anyhow::Result<()> {
-        for run in self.runs(job)?.into_iter().skip(keep) {
+    /// Removes all but the newest `keep` runs of a job, and of the runs that came to nothing as many. What is known of the job
+    /// tells of `last`, which stays.
+    pub fn prune(&self, job: &str, keep: usize, last: Option<&str>) -> anyhow::Result<()> {
+        let last = last.map(|last| self.path(last));
+        let (runs, nothing): (Vec<_>, Vec<_>) = self.runs(job)?.into_iter().partition(|run| has_results(run));
+        let old = runs.into_iter().skip(keep).chain(nothing.into_iter().skip(keep));
+        for run in old.filter(|run| Some(run) != last.as_ref()) {
             fs_err::remove_dir_all(run)?;
         }
         Ok(())
+    }
+
+    /// The runs of a job that came to their end, the newest first.
+    pub fn runs_with_results(&self, job: &str) -> anyhow::Result<Vec<Utf8PathBuf>> {
+        let mut runs = self.runs(job)?;
+        runs.retain(|run| has_results(run));
+        Ok(runs)
     }
 
     /// Removes all but the newest `keep` nights.
@@ -228,6 +240,11 @@ impl Folder {
         runs.reverse();
         Ok(runs)
     }
+}
+
+/// Whether a run came to its end: an unfinished one has none yet, and one that could not go on never gets any.
+fn has_results(run: &Utf8Path) -> bool {
+    run.join("results.json").is_file()
 }
 
 fn entries(dir: &Utf8Path) -> anyhow::Result<Vec<Utf8PathBuf>> {
@@ -323,27 +340,36 @@ mod tests {
     fn n_runs_are_kept_and_what_nobody_will_finish_goes() {
         let (_dir, folder) = folder();
         let names = ["20260101-000000", "20260102-000000", "20260102-000000-2", "20260103-000000"];
-        let make = |name: &str, unfinished: Option<&str>| {
+        let make = |name: &str, file: &str, text: &str| {
             let run = folder.path("runs/a.lock").join(name);
             fs_err::create_dir_all(run.join("part-1")).unwrap();
-            if let Some(fingerprint) = unfinished {
-                fs_err::write(run.join("unfinished.json"), fingerprint).unwrap();
-            }
+            fs_err::write(run.join(file), text).unwrap();
         };
-        make(names[0], Some("other"));
-        make(names[1], None);
-        make(names[2], Some("same"));
-        make(names[3], None);
+        make(names[0], "unfinished.json", "other");
+        make(names[1], "results.json", "{}");
+        make(names[2], "unfinished.json", "same");
+        make(names[3], "results.json", "{}");
         std::os::unix::fs::symlink(names[3], folder.path("runs/a.lock/latest")).unwrap();
         assert_eq!(
             folder.unfinished("a.lock", "same").unwrap(),
             Some(folder.path("runs/a.lock").join(names[2]))
         );
         assert_eq!(folder.runs("a.lock").unwrap().len(), 3);
-        folder.prune("a.lock", 2).unwrap();
-        let left: Vec<_> =
-            folder.runs("a.lock").unwrap().iter().map(|run| run.file_name().unwrap().to_owned()).collect();
-        assert_eq!(left, [names[3], names[2]]);
+        // Runs that came to nothing: they are no reason for a real one to go.
+        let nothing = ["20260104-000000", "20260105-000000", "20260106-000000"];
+        for name in nothing {
+            make(name, "rerun.json", "{}");
+        }
+        let names_of = |runs: Vec<Utf8PathBuf>| -> Vec<String> {
+            runs.iter().map(|run| run.file_name().unwrap().to_owned()).collect()
+        };
+        folder.prune("a.lock", 2, Some(&format!("runs/a.lock/{}", names[1]))).unwrap();
+        let left = names_of(folder.runs("a.lock").unwrap());
+        assert_eq!(left, [nothing[2], nothing[1], names[3], names[1]]);
+        folder.prune("a.lock", 1, Some(&format!("runs/a.lock/{}", names[1]))).unwrap();
+        assert_eq!(names_of(folder.runs_with_results("a.lock").unwrap()), [names[3], names[1]]);
+        folder.prune("a.lock", 1, None).unwrap();
+        assert_eq!(names_of(folder.runs_with_results("a.lock").unwrap()), [names[3]]);
         assert_eq!(folder.unfinished("none", "same").unwrap(), None);
     }
 

@@ -7,6 +7,8 @@ use super::*;
 use crate::compare::{Change, Seen, Summary, What};
 use crate::event::KernelFacts;
 use crate::report::model;
+use crate::report::recorded::results;
+use crate::report::tests::every_outcome;
 use verdict::Found;
 
 fn config() -> Config {
@@ -180,6 +182,7 @@ fn an_interrupted_night_is_told_with_its_code_and_goes_on() {
         "{text}"
     );
     assert!(!lab.folder.path("nights").exists());
+    assert!(lab.read("index.html").contains("1 new failure"));
     fs_err::create_dir(lab.folder.path("junit")).unwrap();
     // The failure of a job that is done counts in the night that goes on.
     let (done, turns) = lab.night(None, &[]);
@@ -206,6 +209,36 @@ fn a_night_that_was_interrupted_long_ago_is_over() {
         assert_eq!((had.len(), done.night.started == old.started), (turns, turns == 2));
         assert!(lab.folder.path("nights/20261101-010000.txt").exists());
     }
+}
+
+#[test]
+fn the_index_shows_the_runs_of_all_jobs() {
+    let lab = Lab::new();
+    for (job, stamp) in
+        [("a.lock", "20261124-010203"), ("a.lock", "20261125-010203"), ("c.lock", "20261125-030405")]
+    {
+        let run = lab.folder.path("runs").join(job).join(stamp);
+        let text = serde_json::to_string(&model::fold(&every_outcome())).unwrap();
+        write_file(&run.join("results.json"), &text).unwrap();
+        assert!(results(&run).is_ok());
+    }
+    // One without results, and one that nobody can read.
+    fs_err::create_dir_all(lab.folder.path("runs/a.lock/20261126-010203/part-1")).unwrap();
+    write_file(&lab.folder.path("runs/c.lock/20261126-010203/results.json"), "{").unwrap();
+    lab.night(None, &[Report::bare("b.lock", Status::Failed, "no route")]);
+    let page = lab.read("index.html");
+    let links: Vec<&str> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let pages: Vec<&&str> = links.iter().filter(|link| link.ends_with("/report.html")).collect();
+    assert_eq!(
+        pages,
+        [
+            &"runs/a.lock/20261125-010203/report.html",
+            &"runs/a.lock/20261124-010203/report.html",
+            &"runs/c.lock/20261125-030405/report.html"
+        ]
+    );
+    assert!(links.iter().any(|link| link.starts_with("runs/c.lock/20261125-030405/cases/")), "{links:?}");
+    assert!(page.contains("b.lock: failed: no route"), "a job without runs is told of");
 }
 
 #[test]
