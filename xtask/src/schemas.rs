@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::compare::{Comparison, compare};
 use crate::event::{Event, Kind, Source};
+use crate::nightly;
 use crate::nightly::verdict::Night;
 use crate::report::model::{Results, fold};
 use crate::report::tests::every_outcome;
@@ -92,6 +93,8 @@ fn every_outcome_is_described() {
     }
     let results = fold(&events);
     check(&schema("results"), &serde_json::to_value(&results).unwrap());
+    // With news, a commit, what was bisected and messages; the recorded one has none of them.
+    check(&schema("night"), &serde_json::to_value(nightly::tests::night()).unwrap());
     let none = Results { v: 1, ..Results::default() };
     for (old, new) in [(&none, &results), (&results, &none), (&results, &results)] {
         let comparison = compare(("a".into(), old), ("b".into(), new));

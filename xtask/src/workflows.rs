@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The CI files of this repository against the command line: every `cargo xtask …` in them must be one that this xtask
-//! takes, every configuration file that they name one that it reads, and every report that they upload one that they
-//! wrote. Tests only: the files are for other people's machines.
+//! takes, every configuration file that they name one that it reads, every report that they upload one that they wrote, and
+//! what they cache is kept when cases fail. Tests only: the files are for other people's machines.
 
 use std::collections::BTreeSet;
 
@@ -211,4 +211,59 @@ fn configuration_files_that_are_named_are_there() {
             }
         }
     }
+}
+
+/// What a failing run has built and seen, the next one needs. GitHub's `actions/cache` saves nothing then: it is for what a
+/// lock file determines.
+#[test]
+fn what_is_cached_is_kept_when_cases_fail() {
+    let text = |node: &Yaml| node.as_str().unwrap_or_default().to_owned();
+    let mut kept = 0;
+    for job in FILES.iter().filter(|file| file.starts_with(".github")).flat_map(|file| jobs(file)) {
+        let steps = job["steps"].as_vec().unwrap();
+        let using = |action: &str| -> Vec<(String, &Yaml)> {
+            let uses = |step: &&Yaml| step["uses"].as_str().is_some_and(|uses| uses.starts_with(action));
+            steps.iter().filter(uses).map(|step| (text(&step["with"]["path"]), step)).collect()
+        };
+        for (path, _) in using("actions/cache@") {
+            assert!(path.contains("target") && !path.contains("kernels"), "{path}");
+        }
+        let saved = using("actions/cache/save@");
+        for (path, restored) in using("actions/cache/restore@") {
+            let save = saved.iter().find(|(saved, _)| *saved == path).map(|(_, step)| step);
+            let save = save.unwrap_or_else(|| panic!("nobody saves {path}"));
+            assert_eq!(save["with"]["key"], restored["with"]["key"]);
+            assert!(text(&save["if"]).starts_with("always()"), "{save:?}");
+            kept += 1;
+        }
+        // A job that runs out of time has none left to save anything.
+        let limits: Vec<i64> = steps.iter().filter_map(|step| step["timeout-minutes"].as_i64()).collect();
+        assert_eq!(limits.len(), saved.len());
+        assert!(
+            limits.iter().all(|limit| limit + 15 < job["timeout-minutes"].as_i64().unwrap()),
+            "{limits:?}"
+        );
+    }
+    assert_eq!(kept, 3);
+    let gitlab = parsed(".gitlab-ci.yml");
+    assert_eq!(gitlab[".kernel-cache"]["when"].as_str(), Some("always"));
+    let caches = gitlab["nightly"]["cache"].as_vec().unwrap();
+    let state = caches.iter().find(|cache| cache["key"].as_str() == Some("nightly")).unwrap();
+    assert_eq!(state["when"].as_str(), Some("always"));
+}
+
+/// Histories of kernels are gigabytes, and every clone has them.
+#[test]
+fn clones_are_no_artifacts_and_reports_are_those_of_the_night() {
+    let state = crate::nightly::config::read(&root().join(".github/nightly.toml")).unwrap().state;
+    let state = state.strip_prefix(root().canonicalize_utf8().unwrap()).unwrap().to_owned();
+    let gitlab = &parsed(".gitlab-ci.yml")["nightly"]["artifacts"];
+    assert_eq!(gitlab["exclude"][0].as_str(), Some(state.join("git/**/*").as_str()));
+    assert_eq!(gitlab["reports"]["junit"].as_str(), Some(state.join("junit/*.xml").as_str()));
+    let mut uploaded = Vec::new();
+    for job in jobs(".github/workflows/nightly.yml") {
+        uploads(&job, &mut uploaded);
+    }
+    assert!(uploaded.contains(&state.to_string()), "{uploaded:?}");
+    assert!(uploaded.contains(&format!("!{state}/git")), "{uploaded:?}");
 }

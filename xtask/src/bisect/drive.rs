@@ -41,6 +41,8 @@ pub struct Bisect<'a> {
     pub worktree: &'a Worktree,
     /// The file of the state.
     pub file: &'a Utf8Path,
+    /// After it no more commits are tested.
+    pub until: Option<Instant>,
     /// Where progress goes.
     pub progress: &'a Progress,
 }
@@ -184,6 +186,10 @@ impl Bisect<'_> {
         tester: &mut dyn Tester,
     ) -> anyhow::Result<Trial> {
         let started = Instant::now();
+        if self.until.is_some_and(|until| started >= until) {
+            let steps = state.steps.len();
+            return Err(coded(Code::HostFailed, format!("the time was up after {steps} steps")));
+        }
         self.worktree.checkout(commit)?;
         let checkout = started.elapsed().as_secs_f64();
         let runs = Utf8Path::new(&state.runs).join(short(commit));

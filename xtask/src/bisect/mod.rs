@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! CACHE/bisect/<repository>/state.json    what is known
+//! CACHE/bisect/<repository>/apart/        the same, of who keeps it apart
 //! CACHE/bisect/<repository>/tree/         the worktree; its build folder is that of any --tree
 //! runs/<time>/<commit>/<time>/            the runs of a commit
 //! runs/<time>/bisect.log report.txt bisect.json
@@ -19,6 +20,8 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod trial;
+
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -51,11 +54,19 @@ pub struct Asked {
 
 /// What to do about a bisection that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resume {
-    /// Go on with it if it is the same.
+pub enum Resume<'a> {
+    /// Go on with it if it is the same, and refuse if it is another that is not finished.
     IfSame,
     /// Drop it.
     Restart,
+    /// For callers that nobody watches: leave it alone. Theirs is kept apart from it, under a name; go on with that if it is
+    /// the same, and drop it otherwise.
+    Apart {
+        /// Whose it is.
+        name: &'a str,
+        /// After it no more commits are tested.
+        until: Option<Instant>,
+    },
 }
 
 /// A bisection that can go on: its state, and where it is kept.
@@ -67,6 +78,8 @@ pub struct Opened {
     pub file: Utf8PathBuf,
     /// Where the worktree goes.
     pub tree: Utf8PathBuf,
+    /// After it no more commits are tested.
+    pub until: Option<Instant>,
     /// One bisection a repository at a time.
     #[expect(dead_code, reason = "held, never read: the lock goes with it")]
     lock: Lock,
@@ -125,7 +138,7 @@ impl Question {
 pub fn open(
     repository: &Repository,
     question: Option<Question>,
-    resume: Resume,
+    resume: Resume<'_>,
     out: &Utf8Path,
     cache: &Cache,
     progress: &Progress,
@@ -134,19 +147,30 @@ pub fn open(
     let home = cache.path("bisect").join(&key);
     let lock = cache.lock(&format!("bisect-{key}"), progress)?;
     fs_err::create_dir_all(&home)?;
-    let (file, tree) = (home.join("state.json"), home.join("tree"));
+    let (apart, tree) = (home.join("apart"), home.join("tree"));
+    let (file, until) = match resume {
+        Resume::Apart { name, until } => (apart.join(format!("{name}.json")), until),
+        Resume::IfSame | Resume::Restart => (home.join("state.json"), None),
+    };
     if resume == Resume::Restart && file.exists() {
         fs_err::remove_file(&file)?;
     }
     let usage = |text: String| Err(coded(Code::Usage, text));
-    let state = match (State::read(&file)?, question) {
+    let begun = match (State::read(&file), resume) {
+        // Nobody is there to say --restart.
+        (Err(_), Resume::Apart { .. }) => None,
+        (begun, _) => begun?,
+    };
+    let state = match (begun, question) {
         (Some(state), None) => state,
         (None, None) => {
             return usage(format!("there is no bisection of {} to continue", repository.common));
         }
         (Some(state), Some(question)) if question.is(&state.question) => state,
         // One that was interrupted before it knew anything is no loss.
-        (Some(State { end: None, bad: Some(_), question: other, .. }), Some(_)) => {
+        (Some(State { end: None, bad: Some(_), question: other, .. }), Some(_))
+            if resume == Resume::IfSame =>
+        {
             return usage(format!(
                 "another bisection of this repository is not finished: --good {} --bad {}, {} cases, --repeat {} (hint: --continue goes on with it, --restart drops it)",
                 other.good,
@@ -156,7 +180,11 @@ pub fn open(
             ));
         }
         (_, Some(question)) => {
-            let state = State::new(question, RunFolder::create(out)?.path());
+            let elsewhere = same_in(&apart, &question).filter(|_| resume == Resume::IfSame);
+            let state = match elsewhere {
+                Some(state) => state,
+                None => State::new(question, RunFolder::create(out)?.path()),
+            };
             state.write(&file)?;
             state
         }
@@ -169,7 +197,14 @@ pub fn open(
         }
         (None, None) => {}
     }
-    Ok(Opened { state, file, tree, lock })
+    Ok(Opened { state, file, tree, until, lock })
+}
+
+/// The same bisection, begun by somebody who keeps his apart: whoever asks again need not begin anew.
+fn same_in(apart: &Utf8Path, question: &Question) -> Option<State> {
+    let entries = apart.read_dir_utf8().ok()?.filter_map(Result::ok);
+    let mut states = entries.filter_map(|entry| State::read(entry.path()).ok()?);
+    states.find(|state| question.is(&state.question))
 }
 
 /// Where runs go: `out`, or if that is inside of the user's tree, which is not written to, a folder of the cache.

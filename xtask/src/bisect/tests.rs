@@ -129,7 +129,7 @@ impl Lab {
         }
     }
 
-    fn open(&self, question: Option<Question>, resume: Resume) -> anyhow::Result<Opened> {
+    fn open(&self, question: Option<Question>, resume: Resume<'_>) -> anyhow::Result<Opened> {
         open(&self.repository, question, resume, &self.root.join("runs"), &self.cache, &Progress::silent())
     }
 
@@ -139,8 +139,17 @@ impl Lab {
         asked: Option<&Asked>,
         breaks_after: Option<usize>,
     ) -> anyhow::Result<(State, Vec<String>)> {
+        self.bisect_as(Resume::IfSame, asked, breaks_after)
+    }
+
+    fn bisect_as(
+        &self,
+        resume: Resume<'_>,
+        asked: Option<&Asked>,
+        breaks_after: Option<usize>,
+    ) -> anyhow::Result<(State, Vec<String>)> {
         let question = asked.map(|asked| asked.question(&self.repository)).transpose()?;
-        let mut opened = self.open(question, Resume::IfSame)?;
+        let mut opened = self.open(question, resume)?;
         let worktree = opened.worktree(&self.repository)?;
         let mut fake = Fake { tree: worktree.root.clone(), tested: vec![], breaks_after, coin: 0 };
         let progress = Progress::silent();
@@ -148,6 +157,7 @@ impl Lab {
             repository: &self.repository,
             worktree: &worktree,
             file: &opened.file,
+            until: opened.until,
             progress: &progress,
         };
         bisect.run(&mut opened.state, &mut fake)?;
@@ -325,6 +335,44 @@ fn one_bisection_a_repository_at_a_time() {
     assert!(error.contains("--continue goes on with it, --restart drops it"), "{error}");
     let question = lab.asked(2).question(&lab.repository).unwrap();
     assert_eq!(lab.open(Some(question), Resume::Restart).unwrap().state.steps.len(), 0);
+}
+
+#[test]
+fn what_is_kept_apart_is_in_nobodys_way() {
+    let whole = Lab::new(&history());
+    let tests = whole.bisect(Some(&whole.asked(1)), None).unwrap().1.len();
+    let lab = Lab::new(&history());
+    let night = Resume::Apart { name: "night", until: None };
+    lab.bisect(Some(&lab.asked(1)), Some(3)).unwrap_err();
+    // The user's is not finished, and neither are these; the last of them goes on.
+    for repeat in [2, 3, 2] {
+        let error = lab.bisect_as(night, Some(&lab.asked(repeat)), Some(4)).unwrap_err();
+        assert_eq!(format!("{error:#}"), "no space left");
+    }
+    let (state, rest) = lab.bisect_as(night, Some(&lab.asked(2)), None).unwrap();
+    assert_eq!((state.end, rest.len()), (Some(End::Found(lab.commits[12].clone())), tests - 4));
+    let (state, rest) = lab.bisect(None, None).unwrap();
+    assert_eq!((state.question.repeat, rest.len()), (1, tests - 3));
+    // Who asks the same by hand is told what the night knows.
+    assert_eq!(lab.bisect(Some(&lab.asked(2)), None).unwrap().1.len(), 0);
+    // A state that can't be read is dropped: nobody could say --restart.
+    let file = lab.open(None, night).unwrap().file;
+    fs_err::write(file, "{").unwrap();
+    assert_eq!(lab.bisect_as(night, Some(&lab.asked(2)), None).unwrap().1.len(), tests);
+}
+
+#[test]
+fn when_the_time_is_up_it_stops_between_two_commits_and_goes_on_later() {
+    let lab = Lab::new(&history());
+    let apart = |until| Resume::Apart { name: "night", until };
+    lab.bisect_as(apart(None), Some(&lab.asked(1)), Some(4)).unwrap_err();
+    let until = Some(std::time::Instant::now());
+    let error = lab.bisect_as(apart(until), Some(&lab.asked(1)), None).unwrap_err();
+    assert_eq!(
+        (code_of(&error), format!("{error:#}").as_str()),
+        (Code::HostFailed, "the time was up after 2 steps")
+    );
+    assert_eq!(lab.open(None, apart(None)).unwrap().state.steps.len(), 2);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! ```text
 //! {"v":1, "old":{"folder","kernel":{as in results.json},"summary":{as in results.json}}, "new":{…},
 //!  "changes":[{"full_name":"compat::x[bio]", "change":"new_failure"|"still_failing"|"fixed"|"flaky"|"changed"|"added"|"removed",
-//!              "old":{"outcome","assertion"?,"splat"?,"message","seconds","runs","failed","artifacts"?}?, "new":{…}?}],
+//!              "old":{"outcome","assertion"?,"splat"?,"message","seconds","runs","failed","troubled"?,"artifacts"?}?, "new":{…}?}],
 //!  "summary":{"new_failures","still_failing","fixed","flaky","changed","added","removed","same","exit_code"}}
 //! ```
 
@@ -130,10 +130,13 @@ pub struct Seen {
     pub message: String,
     /// Wall seconds of that.
     pub seconds: f64,
-    /// How often it ran, or should have.
+    /// How often it ran and had an outcome of its own.
     pub runs: u32,
     /// How often it failed.
     pub failed: u32,
+    /// How often the host kept it from an outcome.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub troubled: u32,
     /// The folder of the failure, relative to the run folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<String>,
@@ -162,16 +165,23 @@ pub struct Summary {
     pub exit_code: u8,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Seen {
     fn once(case: &CaseResult) -> Self {
+        let troubled = case.outcome.is_host_trouble();
         Self {
             outcome: case.outcome,
             assertion: case.assertion.clone(),
             splat: case.splat.clone(),
             message: case.message.clone(),
             seconds: case.seconds,
-            runs: 1,
+            runs: u32::from(!troubled),
             failed: u32::from(case.outcome.is_failure()),
+            troubled: u32::from(troubled),
             artifacts: case.artifacts.clone(),
         }
     }
@@ -179,11 +189,12 @@ impl Seen {
     /// The same case, run once more.
     fn and(self, more: Self) -> Self {
         let (runs, failed) = (self.runs + more.runs, self.failed + more.failed);
+        let troubled = self.troubled + more.troubled;
         let worse = if more.outcome > self.outcome { more } else { self };
-        Self { runs, failed, ..worse }
+        Self { runs, failed, troubled, ..worse }
     }
 
-    /// Whether it both failed and did not fail.
+    /// Whether it both failed and did not fail. What the host kept from an outcome is neither.
     pub const fn is_flaky(&self) -> bool {
         self.failed > 0 && self.failed < self.runs
     }
@@ -295,7 +306,7 @@ pub fn counts(changes: impl Iterator<Item = What>) -> Summary {
 /// did not come to its end; else 0: nothing got worse.
 fn exit_code(changes: &[Change], new: &Results) -> Code {
     let lost = |change: &Change| {
-        let trouble = |seen: &Option<Seen>| seen.as_ref().is_some_and(|seen| seen.outcome.is_host_trouble());
+        let trouble = |seen: &Option<Seen>| seen.as_ref().is_some_and(|seen| seen.troubled > 0);
         trouble(&change.new) && !trouble(&change.old)
     };
     if changes.iter().any(|change| change.change == What::NewFailure) {

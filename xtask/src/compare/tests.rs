@@ -134,6 +134,21 @@ fn exit_codes() {
     assert_eq!(code(&pass, &[("a", Outcome::Pass), ("a #2", fails("x"))], true), 0, "flaky is no proof");
 }
 
+#[test]
+fn a_repetition_without_an_outcome_makes_no_failure_flaky() {
+    let of = |outcomes: [Outcome; 3]| {
+        let names = ["a", "a #2", "a #3"];
+        let cases: Vec<_> = names.into_iter().zip(outcomes).collect();
+        let comparison = compared(&run(&[("a", Outcome::Pass)], true), &run(&cases, true));
+        let [Change { change, new: Some(seen), .. }] = &comparison.changes[..] else { panic!("one change") };
+        (*change, seen.runs, seen.failed, seen.troubled, comparison.summary.exit_code)
+    };
+    assert_eq!(of([fails("x"), infra(), fails("x")]), (What::NewFailure, 2, 2, 1, 1));
+    assert_eq!(of([fails("x"), infra(), infra()]), (What::NewFailure, 1, 1, 2, 1));
+    assert_eq!(of([fails("x"), infra(), Outcome::Pass]), (What::Flaky, 2, 1, 1, 128), "less is known");
+    assert_eq!(of([fails("x"), Outcome::Pass, Outcome::Pass]), (What::Flaky, 3, 1, 0, 0));
+}
+
 fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![Just(Outcome::Pass), Just(skipped()), Just(infra()), "[xy]".prop_map(|at| fails(&at))]
 }

@@ -13,8 +13,8 @@ use crate::kernel::series::repo::INHERITED;
 use crate::kernel::{sha, shape, unpacked};
 use crate::progress::Progress;
 
-/// Seconds after which a connection over HTTP without a thousand bytes a second is given up.
-const PATIENCE: &str = "60";
+/// Settings of git: a connection over HTTP without a thousand bytes a second is given up after a minute.
+pub const PATIENCE: [&str; 2] = ["http.lowSpeedLimit=1000", "http.lowSpeedTime=60"];
 
 /// A ref of a repository, checked out.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub fn obtain(url: &str, reference: &str, cache: &Cache, progress: &Progress) ->
 }
 
 /// A URL for messages and reports: without user and password.
-fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = host.rsplit('@').next().unwrap_or(host);
@@ -100,22 +100,25 @@ fn checked(url: &str, reference: &str) -> anyhow::Result<String> {
     }
 }
 
+/// A command line that starts with git and may talk to a server: a connection that stalls is given up.
+pub fn remote_git() -> Tool {
+    // The user's configuration stays in force: it knows proxies and credentials. It must not change the files,
+    // though, nor run something beside us.
+    let tool = Tool::new("git").args(["-c", "core.autocrlf=false", "-c", "core.hooksPath=/dev/null"]);
+    let tool = tool.args(["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]);
+    let tool = PATIENCE.into_iter().fold(tool, |tool, setting| tool.args(["-c", setting]));
+    let tool = INHERITED.iter().fold(tool, Tool::env_remove);
+    // Nobody is there to type a password.
+    let tool = tool.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+    match std::env::var_os("GIT_SSH_COMMAND") {
+        None => tool.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
+        Some(_) => tool,
+    }
+}
+
 impl Repository<'_> {
     fn tool(&self) -> Tool {
-        let patience = format!("http.lowSpeedTime={PATIENCE}");
-        // The user's configuration stays in force: it knows proxies and credentials. It must not change the files,
-        // though, nor run something beside us.
-        let tool = Tool::new("git").args(["-c", "core.autocrlf=false", "-c", "core.hooksPath=/dev/null"]);
-        let tool = tool.args(["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]);
-        let tool = tool.args(["-c", "http.lowSpeedLimit=1000", "-c", &patience]);
-        let tool = INHERITED.iter().fold(tool, Tool::env_remove);
-        // Nobody is there to type a password.
-        let tool = tool.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
-        let tool = match std::env::var_os("GIT_SSH_COMMAND") {
-            None => tool.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
-            Some(_) => tool,
-        };
-        tool.args(["--git-dir", self.dir.as_str()])
+        remote_git().args(["--git-dir", self.dir.as_str()])
     }
 
     fn git<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<Output, Error> {

@@ -41,6 +41,7 @@ pub use bases::{Base, all as bases, names as base_names};
 pub use config::Config;
 pub use fetch::{Download, fetch, to_download};
 pub use flavour::Flavour;
+pub use git::{PATIENCE, remote_git, shown as shown_url};
 pub use prune::prune;
 pub use series::check::Report as PatchReport;
 pub use series::repo::git_in;

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! From the new failures of a job to the bisections that explain them: which cases, between which commits, in which
-//! repository.
+//! repository. What there was no time for, or what the host prevented, is asked again the next night.
+//!
+//! ```text
+//! RUN/bisect/found.json    the questions that were answered: an interruption loses none
+//! RUN/bisect/STAMP/        the runs of a bisection, its log and its mail
+//! ```
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 use super::config::{History, Job};
 use super::job::{Runner, short};
@@ -14,43 +20,94 @@ use super::verdict::{Found, Report};
 use crate::bisect::state::{End, State};
 use crate::bisect::{Asked, Resume};
 use crate::compare::Change;
+use crate::exit::{Code, code_of};
 use crate::interrupt;
-use crate::kernel::git_in;
+use crate::kernel::{PATIENCE, remote_git, shown_url};
 use crate::report::terminal::quoted;
+use crate::report::write_file;
 use crate::run::prepare::{Choice, Setting, as_option};
 use crate::verbs::bisect::bisect;
 
 /// One bisection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Question {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
     /// The case that tells good from bad.
-    case: String,
+    pub case: String,
     /// How many more failed in the same way.
-    others: usize,
-    /// Where it did not fail.
-    good: String,
+    pub others: usize,
+    /// Where it passed.
+    pub good: String,
     /// Where it fails.
-    bad: String,
+    pub bad: String,
 }
 
-/// What bisecting the new failures gives.
-pub fn new_failures(
+/// A question with its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Answer {
+    question: Question,
+    found: Found,
+}
+
+/// What is to be asked of a job: what was left open, as long as it fails, and the new failures. `known` has learned of
+/// this run already.
+pub fn questions(job: &Job, report: &Report, known: &Memory) -> Vec<Question> {
+    if !job.bisect || job.history.is_none() {
+        return vec![];
+    }
+    let fails =
+        |question: &&Question| known.cases.get(&question.case).is_some_and(|known| known.seen.always_fails());
+    let mut all: Vec<Question> = known.open.iter().filter(fails).cloned().collect();
+    if let Some(bad) = &report.commit {
+        all.extend(of_failures(&report.new_failures().collect::<Vec<_>>(), known, bad));
+    }
+    all
+}
+
+/// Answers the questions as far as time goes, into the report; returns those that are open still. The error is the user's
+/// interruption.
+pub fn answer(
     runner: &Runner<'_>,
     job: &Job,
-    report: &Report,
-    known: &Memory,
-) -> anyhow::Result<Vec<Found>> {
-    let (true, Some(history), Some(bad), Some(run)) = (job.bisect, &job.history, &report.commit, &report.run)
-    else {
-        return Ok(vec![]);
-    };
-    let questions = questions(&report.new_failures().collect::<Vec<_>>(), known, bad);
-    questions.iter().map(|question| ask(runner, job, history, run, question)).collect()
+    report: &mut Report,
+    questions: Vec<Question>,
+) -> anyhow::Result<Vec<Question>> {
+    let (Some(history), Some(run)) = (&job.history, report.run.clone()) else { return Ok(vec![]) };
+    let file = runner.folder.path(&run).join("bisect/found.json");
+    report.found.clear();
+    remaining(&file, questions, &mut report.found, |question| ask(runner, job, history, &run, question))
+}
+
+/// The same, with whoever knows how to ask: it says whether what it found is an answer.
+fn remaining(
+    file: &Utf8Path,
+    questions: Vec<Question>,
+    found: &mut Vec<Found>,
+    mut ask: impl FnMut(&Question) -> anyhow::Result<(Found, bool)>,
+) -> anyhow::Result<Vec<Question>> {
+    // Without it, or with half of it, everything is asked again.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut answers: Vec<Answer> = serde_json::from_str(&text).unwrap_or_default();
+    let mut open = Vec::new();
+    for question in questions {
+        if let Some(answer) = answers.iter().find(|answer| answer.question == question) {
+            found.push(answer.found.clone());
+            continue;
+        }
+        let (new, is_answer) = ask(&question)?;
+        found.push(new.clone());
+        if is_answer {
+            answers.push(Answer { question, found: new });
+            write_file(file, &(serde_json::to_string_pretty(&answers)? + "\n"))?;
+        } else {
+            open.push(question);
+        }
+    }
+    Ok(open)
 }
 
 /// Failures at one assertion that began between the same two commits have one cause, as long as nobody knows better. One
 /// that never passed has no good commit, and nothing that could be searched.
-fn questions(failures: &[&Change], known: &Memory, bad: &str) -> Vec<Question> {
+fn of_failures(failures: &[&Change], known: &Memory, bad: &str) -> Vec<Question> {
     let mut groups: BTreeMap<(String, Option<String>, Option<String>), Question> = BTreeMap::new();
     for failure in failures {
         let good = known.cases.get(&failure.full_name).and_then(|known| known.good.clone());
@@ -73,27 +130,29 @@ impl Question {
     }
 }
 
-/// Asks one question. What goes wrong is told beside it, for the failure itself is believed already; only the user's
-/// interruption ends more than that.
+/// Asks one question, and says whether what it gives is the answer. What goes wrong is told beside it, for the failure
+/// itself is believed already; only the user's interruption is an error.
 fn ask(
     runner: &Runner<'_>,
     job: &Job,
     history: &History,
     run: &str,
     question: &Question,
-) -> anyhow::Result<Found> {
-    let not_found = |why: &str| {
-        let message = format!("{why}; to find the commit: {}", command(job, history, question));
-        Found { case: question.told(), commit: None, message, folder: None }
+) -> anyhow::Result<(Found, bool)> {
+    let not_found = |why: &str, is_answer: bool| {
+        let command = command(runner, job, history, question);
+        let next = if is_answer { "to find the commit" } else { "the next night goes on, and by hand" };
+        let message = format!("{why}; {next}: {command}");
+        (Found { case: question.told(), commit: None, message, folder: None }, is_answer)
     };
     if runner.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-        return Ok(not_found("the budget was spent before its turn"));
+        return Ok(not_found("the budget was spent before its turn", false));
     }
     runner.progress.line(&format!("== bisect {}", question.told()));
     match search(runner, job, history, run, question) {
+        Ok(found) => Ok((found, true)),
         Err(error) if interrupt::requested() => Err(error),
-        Err(error) => Ok(not_found(&format!("{error:#}"))),
-        found => found,
+        Err(error) => Ok(not_found(&format!("{error:#}"), code_of(&error) != Code::HostFailed)),
     }
 }
 
@@ -113,7 +172,7 @@ fn search(
         good: question.good.clone(),
         bad: question.bad.clone(),
         cases: vec![question.case.clone()],
-        repeat: runner.config.confirm.max(1),
+        repeat: repeat(runner),
         flavour: as_option(&flavour.unwrap_or_default()),
         boot: as_option(&boot),
         // What is not committed was not tested either: such a tree has no commit.
@@ -121,8 +180,9 @@ fn search(
     };
     let out = runner.folder.path(run).join("bisect");
     let setting = Setting { flavour, accel, boot, out, yes: runner.yes };
-    // An interrupted night goes on with its bisection, too.
-    let told = bisect(&repository, Some(asked), Resume::IfSame, &setting, runner.jobs, runner.progress)?;
+    // An interrupted night goes on with its bisection, too; one that the user has under way is not for us to drop.
+    let resume = Resume::Apart { name: &job.name, until: runner.deadline };
+    let told = bisect(&repository, Some(asked), resume, &setting, runner.jobs, runner.progress)?;
     let State { end, steps, runs, .. } = &told.state;
     let (commit, message) = match end {
         Some(End::Found(id)) => {
@@ -139,48 +199,85 @@ fn search(
     Ok(Found { case: question.told(), commit, message, folder })
 }
 
+/// Runs a commit: a failure was believed after so many.
+fn repeat(runner: &Runner<'_>) -> u32 {
+    runner.config.confirm.max(1)
+}
+
+/// Where the clone of a job's repository is, or goes: one for all flavours.
+fn place_of_clone(runner: &Runner<'_>, job: &Job) -> Utf8PathBuf {
+    let tree = job.name.rsplit_once('.').map_or(job.name.as_str(), |(tree, _)| tree);
+    runner.folder.path("git").join(format!("{tree}.git"))
+}
+
 /// A clone of a remote repository with all of its history, and with files as they are asked for.
 fn cloned(runner: &Runner<'_>, job: &Job, url: &str) -> anyhow::Result<Utf8PathBuf> {
-    let tree = job.name.rsplit_once('.').map_or(job.name.as_str(), |(tree, _)| tree);
-    let place = runner.folder.path("git").join(format!("{tree}.git"));
-    if place.exists() {
-        git_in(&place).args(["fetch", "--quiet", url, "+refs/heads/*:refs/heads/*"]).run()?;
-        return Ok(place);
-    }
-    let step = runner.progress.step(format!("fetch the history of {url}"));
-    let beside = runner.folder.path("git").join(format!("{tree}.new"));
-    if beside.exists() {
-        fs_err::remove_dir_all(&beside)?;
-    }
-    fs_err::create_dir_all(runner.folder.path("git"))?;
-    let clone = ["clone", "--quiet", "--bare", "--filter=blob:none", "--", url, beside.as_str()];
-    git_in(runner.folder.root()).args(clone).run()?;
-    fs_err::rename(&beside, &place)?;
+    let place = place_of_clone(runner, job);
+    let step = runner.progress.step(format!("fetch the history of {}", shown_url(url)));
+    fetch_history(url, &place)?;
     step.done("done");
     Ok(place)
 }
 
+fn fetch_history(url: &str, place: &Utf8Path) -> anyhow::Result<()> {
+    if place.exists() {
+        let git = || remote_git().args(["--git-dir", place.as_str()]);
+        // The tree may have another URL by now, and files that are asked for later come from there as well.
+        git().args(["remote", "set-url", "origin", url]).run()?;
+        git().args(["fetch", "--quiet", "--prune", "origin", "+refs/heads/*:refs/heads/*"]).run()?;
+        return Ok(());
+    }
+    let beside = place.with_extension("new");
+    if beside.exists() {
+        fs_err::remove_dir_all(&beside)?;
+    }
+    if let Some(parent) = place.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
+    let clone = remote_git().args(["clone", "--quiet", "--bare", "--filter=blob:none"]);
+    // Kept in the clone, for whoever fetches files later.
+    let clone = PATIENCE.into_iter().fold(clone, |clone, setting| clone.args(["--config", setting]));
+    clone.args(["--", url, beside.as_str()]).run()?;
+    Ok(fs_err::rename(&beside, place)?)
+}
+
 /// The command that asks the same.
-fn command(job: &Job, history: &History, question: &Question) -> String {
-    let repository = match history {
-        History::Here(dir) => dir.to_string(),
-        History::Remote(url) => format!("a clone of {url}"),
+fn command(runner: &Runner<'_>, job: &Job, history: &History, question: &Question) -> String {
+    let (clone, repository) = match history {
+        History::Here(dir) => (String::new(), dir.clone()),
+        History::Remote(url) => {
+            let place = place_of_clone(runner, job);
+            let clone =
+                format!("git clone --bare {} {} && ", quoted(&shown_url(url)), quoted(place.as_str()));
+            (if place.exists() { String::new() } else { clone }, place)
+        }
     };
     let flavour =
         job.choice.flavour.map_or(String::new(), |flavour| format!(" --flavour {}", flavour.name()));
     format!(
-        "cargo xtask bisect --tree {repository} --good {} --bad {}{flavour} {}",
+        "{clone}cargo xtask bisect --tree {} --good {} --bad {} --repeat {}{flavour} {}",
+        quoted(repository.as_str()),
         short(&question.good),
         short(&question.bad),
+        repeat(runner),
         quoted(&question.case)
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+    use clap::Parser as _;
+
     use super::*;
+    use crate::Cli;
+    use crate::cache::Cache;
     use crate::compare::{Seen, What};
-    use crate::nightly::state::Known;
+    use crate::kernel::git_in;
+    use crate::nightly::config;
+    use crate::nightly::state::{Folder, Known};
+    use crate::nightly::verdict;
+    use crate::progress::Progress;
     use crate::report::model::Status;
 
     fn seen(assertion: &str) -> Seen {
@@ -192,6 +289,7 @@ mod tests {
             seconds: 0.5,
             runs: 4,
             failed: 4,
+            troubled: 0,
             artifacts: None,
         }
     }
@@ -223,7 +321,7 @@ mod tests {
         ];
         let cases = cases.map(|(name, good)| (name.to_owned(), known(good))).into();
         let memory = Memory { cases, ..Memory::default() };
-        let questions = questions(&failures.iter().collect::<Vec<_>>(), &memory, "2");
+        let questions = of_failures(&failures.iter().collect::<Vec<_>>(), &memory, "2");
         let told: Vec<_> =
             questions.iter().map(|question| (question.told(), question.good.as_str())).collect();
         assert_eq!(
@@ -234,5 +332,139 @@ mod tests {
                 ("a::b[bio] (and 1 more at the same assertion)".to_owned(), "1"),
             ]
         );
+    }
+    fn question(case: &str) -> Question {
+        Question { case: case.into(), others: 0, good: "1".repeat(40), bad: "2".repeat(40) }
+    }
+
+    /// What there is before the first night of one tree.
+    struct Lab {
+        dir: tempfile::TempDir,
+        config: config::Config,
+        folder: Folder,
+        cache: Cache,
+        progress: Progress,
+    }
+
+    impl Lab {
+        fn new(tree: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let root = Utf8Path::from_path(dir.path()).unwrap();
+            let file = root.join("nightly.toml");
+            let text =
+                format!("state = \"the state\"\nfilters = [\"compat::\"]\n[[tree]]\nname = \"a\"\n{tree}\n");
+            fs_err::write(&file, text).unwrap();
+            let config = config::read(&file).unwrap();
+            let folder = Folder::open(&config.state).unwrap();
+            let cache = Cache::at(&root.join("cache")).unwrap();
+            let progress = Progress::silent();
+            Self { dir, config, folder, cache, progress }
+        }
+
+        fn runner(&self) -> Runner<'_> {
+            let Self { config, folder, cache, progress, .. } = self;
+            Runner { config, folder, cache, jobs: None, yes: true, progress, deadline: None }
+        }
+
+        fn job(&self) -> &Job {
+            &self.config.jobs[0]
+        }
+    }
+
+    #[test]
+    fn what_was_left_open_is_asked_as_long_as_it_fails() {
+        let lab = Lab::new("git = \"https://example.org/x.git\"\nref = \"master\"");
+        let passes = Seen { outcome: Status::Pass, failed: 0, ..seen("x") };
+        let known = |seen: Seen| Known { seen, good: Some("1".repeat(40)) };
+        let cases = [("a::fails", seen("x")), ("a::fixed", passes), ("a::new", seen("y"))];
+        let memory = Memory {
+            cases: cases.map(|(name, seen)| (name.to_owned(), known(seen))).into(),
+            open: ["a::fails", "a::fixed", "a::gone"].map(question).to_vec(),
+            ..Memory::default()
+        };
+        let new = seen("y");
+        let change =
+            Change { full_name: "a::new".into(), change: What::NewFailure, old: None, new: Some(new) };
+        let report = Report {
+            commit: Some("2".repeat(40)),
+            changes: vec![change],
+            ..Report::bare("a.lock", verdict::Status::Tested, "")
+        };
+        assert_eq!(questions(lab.job(), &report, &memory), ["a::fails", "a::new"].map(question));
+        let job = Job { bisect: false, ..lab.job().clone() };
+        assert!(questions(&job, &report, &memory).is_empty());
+    }
+
+    #[test]
+    fn an_interruption_loses_no_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(dir.path()).unwrap().join("bisect/found.json");
+        let all = || ["a::found", "a::no_time", "a::interrupted"].map(question).to_vec();
+        let mut asked = Vec::new();
+        let mut night = |end: bool| {
+            let mut found = Vec::new();
+            let open = remaining(&file, all(), &mut found, |question| {
+                asked.push(question.case.clone());
+                if question.case == "a::interrupted" && !end {
+                    bail!("interrupted");
+                }
+                let (case, message) = (question.case.clone(), String::new());
+                Ok((Found { case, commit: None, message, folder: None }, question.case != "a::no_time"))
+            });
+            (open.ok(), found.len())
+        };
+        assert_eq!(night(false), (None, 2));
+        assert_eq!(night(true), (Some(vec![question("a::no_time")]), 3));
+        let (first, second) = asked.split_at(3);
+        assert_eq!(first, ["a::found", "a::no_time", "a::interrupted"]);
+        assert_eq!(second, ["a::no_time", "a::interrupted"]);
+    }
+
+    #[test]
+    fn the_history_is_that_of_the_url_that_the_tree_has_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(dir.path()).unwrap();
+        let git = |dir: &Utf8Path, args: &[&str]| {
+            let identity =
+                ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"];
+            git_in(dir).args(identity).args(args.iter().copied()).read().unwrap().text
+        };
+        let upstream = |name: &str| {
+            let dir = root.join(name);
+            fs_err::create_dir(&dir).unwrap();
+            git(&dir, &["init", "--quiet", "--initial-branch=master"]);
+            git(&dir, &["commit", "--quiet", "--allow-empty", "--message", name]);
+            (format!("file://{dir}"), git(&dir, &["rev-parse", "HEAD"]))
+        };
+        let (old, new) = (upstream("old"), upstream("new"));
+        let place = root.join("git/a.git");
+        for (url, commit) in [old, new] {
+            fetch_history(&url, &place).unwrap();
+            assert_eq!(git(&place, &["rev-parse", "master"]), commit);
+            assert_eq!(git(&place, &["config", "remote.origin.url"]), url);
+        }
+        assert_eq!(git(&place, &["config", "http.lowSpeedTime"]), "60");
+    }
+
+    #[test]
+    fn the_command_that_is_told_can_be_run() {
+        let case = crate::verbs::test::default_plan().unwrap()[0].full_name();
+        let told = |lab: &Lab| {
+            let job = lab.job();
+            command(&lab.runner(), job, job.history.as_ref().unwrap(), &question(&case))
+                .replace(lab.dir.path().to_str().unwrap(), "DIR")
+                .replace(&case, "CASE")
+        };
+        let far = Lab::new("git = \"https://me:secret@example.org/x.git\"\nref = \"master\"");
+        let mut here = Lab::new("path = \"linux\"\nflavours = [\"kasan\"]");
+        here.config.jobs[0].history = Some(History::Here(here.config.state.with_file_name("linux")));
+        insta::assert_snapshot!(told(&far), @"git clone --bare https://example.org/x.git 'DIR/the state/git/a.git' && cargo xtask bisect --tree 'DIR/the state/git/a.git' --good 111111111111 --bad 222222222222 --repeat 3 --flavour lock 'CASE'");
+        fs_err::create_dir_all(far.folder.path("git/a.git")).unwrap();
+        insta::assert_snapshot!(told(&far), @"cargo xtask bisect --tree 'DIR/the state/git/a.git' --good 111111111111 --bad 222222222222 --repeat 3 --flavour lock 'CASE'");
+        insta::assert_snapshot!(told(&here), @"cargo xtask bisect --tree DIR/linux --good 111111111111 --bad 222222222222 --repeat 3 --flavour kasan 'CASE'");
+        for told in [told(&far), told(&here)] {
+            let words = shlex::split(&told).unwrap();
+            Cli::try_parse_from(words.iter().skip(1)).unwrap();
+        }
     }
 }

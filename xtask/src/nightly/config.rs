@@ -21,6 +21,8 @@ use crate::run::prepare::Choice;
 const KEEP: usize = 14;
 /// How often a failure is run again.
 const CONFIRM: u32 = 3;
+/// More reruns would take more than a night.
+const MOST_CONFIRM: u32 = 1000;
 /// How many steps of one letter make a word another one; beyond that it is not what was meant.
 const NEAR: usize = 3;
 
@@ -109,6 +111,13 @@ fn parse(text: &str, home: &Utf8Path) -> Result<Config, String> {
     let raw: Raw = toml::from_str(text).map_err(|error| explained(&error, text))?;
     let budget = raw.budget.as_deref().map(humantime::parse_duration).transpose();
     let budget = budget.map_err(|error| format!("budget: {error} (hint: \"6h\", \"90m\")"))?;
+    if budget.is_some_and(|budget| budget.is_zero()) {
+        return Err("budget is 0: nothing would run (hint: without it, everything does)".to_owned());
+    }
+    let confirm = raw.confirm.unwrap_or(CONFIRM);
+    if confirm > MOST_CONFIRM {
+        return Err(format!("confirm is {confirm}: it is at most {MOST_CONFIRM}"));
+    }
     let positive = |name: &str, value: usize| if value > 0 { Ok(value) } else { Err(format!("{name} is 0")) };
     let keep = positive("keep", raw.keep.unwrap_or(KEEP))?;
     let mut jobs = Vec::new();
@@ -123,7 +132,7 @@ fn parse(text: &str, home: &Utf8Path) -> Result<Config, String> {
     if jobs.is_empty() {
         return Err("it names no tree (hint: a section [[tree]] with a name and a source)".to_owned());
     }
-    Ok(Config { state: home.join(raw.state), keep, budget, confirm: raw.confirm.unwrap_or(CONFIRM), jobs })
+    Ok(Config { state: home.join(raw.state), keep, budget, confirm, jobs })
 }
 
 /// One job for each flavour of a tree.
@@ -338,6 +347,8 @@ mod tests {
             error(tree),
             error("state = \"x\"\n"),
             error("state = \"x\"\nbudget = \"soon\"\n"),
+            error("state = \"x\"\nbudget = \"0s\"\n"),
+            error("state = \"x\"\nconfirm = 1001\n"),
             error("state = \"x\"\nkeep = 0\n"),
             error("keep = 0\n"),
             error("state = \n"),
@@ -360,6 +371,8 @@ mod tests {
         tree a: it has no source (hint: one of git, path, base, package)
         it names no tree (hint: a section [[tree]] with a name and a source)
         budget: expected number at 0 (hint: "6h", "90m")
+        budget is 0: nothing would run (hint: without it, everything does)
+        confirm is 1001: it is at most 1000
         keep is 0
         line 1: missing field `state`
         line 1: string values must be quoted, expected literal string

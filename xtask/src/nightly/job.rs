@@ -16,12 +16,12 @@ use super::bisect;
 use super::config::{Config, History, Job};
 use super::state::{Folder, Memory};
 use super::verdict::{Report, Status};
+use crate::bisect::git::Repository;
 use crate::cache::Cache;
-use crate::command::Tool;
 use crate::compare::{Change, Seen, What, counts, seen};
 use crate::event::Kind;
 use crate::interrupt;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, git_in};
 use crate::progress::Progress;
 use crate::report::model::fold;
 use crate::report::{self, Finished, Format, Request, recorded};
@@ -84,20 +84,19 @@ impl Runner<'_> {
         if let Some(memory) = memory.filter(|memory| memory.fingerprint == fingerprint)
             && unfinished.is_none()
         {
-            let changes = still_failing(memory);
-            let (status, run) = (Status::Unchanged, Some(memory.run.clone()));
-            return Ok((
-                Report { status, run, counts: counts(changes.iter().map(|c| c.change)), changes, ..report },
-                None,
-            ));
+            report.changes = still_failing(memory);
+            report.counts = counts(report.changes.iter().map(|change| change.change));
+            (report.status, report.run) = (Status::Unchanged, Some(memory.run.clone()));
+            let mut memory = memory.clone();
+            return self.explain(job, &mut report, &mut memory).map(|()| (report, Some(memory)));
         }
         let folder = match unfinished {
             Some(folder) => RunFolder::at(folder),
-            None => RunFolder::create(&self.folder.path("runs").join(&job.name))?,
+            None => RunFolder::unlinked(&self.folder.path("runs").join(&job.name))?,
         };
         let marker = folder.path().join("unfinished.json");
         fs_err::write(&marker, &fingerprint)?;
-        let place = folder.path().to_owned();
+        let (place, run) = (folder.path().to_owned(), folder.clone());
         report.run = Some(self.folder.relative(&place));
         let known = memory.cloned().unwrap_or_default();
         let done = self.all_parts(job, folder, &prepared, &known);
@@ -110,20 +109,39 @@ impl Runner<'_> {
         let results = merging::write(&parts, &merged, &place)?;
         let finished = Finished { results: &results, events: &merged.events, folder: &place };
         let file = |format, name| Request { format, path: Some(place.join(name)) };
-        report::write(finished, &[file(Format::Junit, "junit.xml"), file(Format::Html, "report.html")])?;
+        let tonight = self.folder.path(format!("junit/{}.xml", job.name));
+        let files = [
+            file(Format::Junit, "junit.xml"),
+            Request { format: Format::Junit, path: Some(tonight) },
+            file(Format::Html, "report.html"),
+        ];
+        report::write(finished, &files)?;
+        run.link()?;
 
         let seen = seen(&results.cases);
         let all = changes(&seen, memory);
         report.counts = counts(all.iter().map(|change| change.change));
-        report.trouble = seen.iter().filter(|(_, seen)| seen.outcome.is_host_trouble()).count();
+        report.trouble = seen.iter().filter(|(_, seen)| seen.troubled > 0).count();
         report.changes = all.into_iter().filter(|change| change.change != What::Same).collect();
-        report.found = bisect::new_failures(self, job, &report, &known)?;
         let mut memory = known;
         memory.learn(&seen, commit.as_ref());
         memory.fingerprint = if report.trouble == 0 { fingerprint } else { String::new() };
         memory.run = self.folder.relative(&place);
+        if let Err(error) = self.explain(job, &mut report, &mut memory) {
+            // The failures are believed by now, whoever goes on with the run.
+            report.status = if interrupt::requested() { Status::Interrupted } else { Status::Failed };
+            report.message = format!("{error:#}");
+            return Ok((report, None));
+        }
         fs_err::remove_file(&marker)?;
         Ok((report, Some(memory)))
+    }
+
+    /// Which commits broke what fails, as far as time goes.
+    fn explain(&self, job: &Job, report: &mut Report, memory: &mut Memory) -> anyhow::Result<()> {
+        let questions = bisect::questions(job, report, memory);
+        memory.open = bisect::answer(self, job, report, questions)?;
+        Ok(())
     }
 
     /// What is planned, and then the new failures again.
@@ -198,21 +216,24 @@ fn outcomes(parts: &[Part]) -> BTreeSet<String> {
     done.filter_map(|event| event.case.clone()).collect()
 }
 
-/// The parts that an interrupted run left. One that broke off before its first event is none.
+/// The parts that an interrupted run left. One without the beginning of a run is none; it goes, and so does what came after,
+/// for parts are counted.
 fn parts_in(folder: &Utf8Path) -> anyhow::Result<Vec<Part>> {
+    let mut dirs = RunFolder::parts(folder).into_iter();
     let mut parts = Vec::new();
-    for n in 1.. {
-        let place = format!("part-{n}");
-        let dir = folder.join(&place);
-        if !dir.exists() {
-            break;
+    for dir in dirs.by_ref() {
+        let place = dir.file_name().unwrap_or_default().to_owned();
+        match recorded::read(&dir) {
+            Ok(run) if !run.events.is_empty() => {
+                parts.push(Part { place, folder: run.folder, events: run.events });
+            }
+            _ => {
+                fs_err::remove_dir_all(dir)?;
+                break;
+            }
         }
-        let Ok(run) = recorded::read(&dir) else {
-            fs_err::remove_dir_all(dir)?;
-            break;
-        };
-        parts.push(Part { place, folder: run.folder, events: run.events });
     }
+    dirs.try_for_each(fs_err::remove_dir_all)?;
     Ok(parts)
 }
 
@@ -259,19 +280,20 @@ fn still_failing(memory: &Memory) -> Vec<Change> {
     failing.map(|(name, known)| change(&known.seen, name)).collect()
 }
 
-fn git(dir: &Utf8Path, args: &[&str]) -> Option<String> {
-    let output = Tool::new("git").args(["-C", dir.as_str()]).args(args.iter().copied()).read();
-    output.map(|output| output.text).inspect_err(|error| tracing::debug!(%error, "git")).ok()
-}
-
 /// The commit that the kernel is of; none if the files are not that commit's, or if there is no git.
 fn commit(job: &Job, kernel: &Kernel) -> Option<String> {
     if let Some(commit) = kernel.manifest.origin.strip_prefix("commit ") {
         return Some(commit.to_owned());
     }
     let (Some(History::Here(dir)), Some(_)) = (&job.history, &job.choice.tree) else { return None };
-    let clean = git(dir, &["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    git(dir, &["rev-parse", "--verify", "HEAD"]).filter(|_| clean)
+    commit_of(dir).inspect_err(|error| tracing::debug!(%error, "git")).ok().flatten()
+}
+
+/// The commit of a checkout without changes.
+fn commit_of(dir: &Utf8Path) -> anyhow::Result<Option<String>> {
+    let repository = Repository::open(dir)?;
+    let clean = repository.uncommitted()?.is_empty();
+    Ok(Some(repository.resolve("path", "HEAD")?).filter(|_| clean))
 }
 
 /// What is new since the last run, as far as there is a history on this host.
@@ -282,16 +304,87 @@ fn news(job: &Job, old: Option<&str>, new: Option<&str>) -> Vec<String> {
     }
     let mut news = vec![format!("{} → {}", short(old), short(new))];
     if let Some(History::Here(dir)) = &job.history {
-        let range = format!("{old}..{new}");
-        news.extend(git(dir, &["rev-list", "--count", &range]).map(|count| format!("{count} commits")));
-        let log = ["log", "--no-merges", "--format=%h %s", "-n", TOLD, &range, "--"];
-        let told = git(dir, &[&log[..], &SUBJECT].concat()).unwrap_or_default();
-        news.extend(told.lines().map(|line| format!("  {line}")));
+        let commits = commits(dir, old, new).inspect_err(|error| tracing::debug!(%error, "git"));
+        news.extend(commits.unwrap_or_default());
     }
     news
+}
+
+/// How many commits lead to `new` and not to `old`, and the last of those that touch what is tested.
+fn commits(dir: &Utf8Path, old: &str, new: &str) -> anyhow::Result<Vec<String>> {
+    let between = Repository::open(dir)?.between(old, new)?;
+    let range = format!("{old}..{new}");
+    let log = ["log", "--no-merges", "--format=%h %s", "-n", TOLD, &range, "--"];
+    let log = git_in(dir).args(log).args(SUBJECT).read()?.text;
+    let log = log.lines().map(|line| format!("  {line}"));
+    Ok([format!("{between} commits")].into_iter().chain(log).collect())
 }
 
 /// A commit's id as the kernel's documentation asks for it.
 pub fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::event::{Event, FORMAT, HostFacts, KernelFacts, Source};
+
+    #[test]
+    fn a_part_without_its_beginning_is_none_and_neither_are_those_after_it() {
+        let (kernel, host) = (KernelFacts::default(), HostFacts::default());
+        let kind =
+            Kind::RunStarted { kernel, host, stress: None, partition: None, planned: vec!["a::b".into()] };
+        let event = Event { v: FORMAT, t: 0.0, src: Source::Host, vm: None, case: None, kind };
+        let line = serde_json::to_string(&event).unwrap() + "\n";
+        // Killed before anything, in the middle of the first line, after it; without a stream.
+        for (second, left) in [(Some(""), 1), (Some(&line[..20]), 1), (Some(line.as_str()), 3), (None, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = Utf8Path::from_path(dir.path()).unwrap();
+            for (part, events) in
+                [("part-1", Some(line.as_str())), ("part-2", second), ("part-3", Some(line.as_str()))]
+            {
+                fs_err::create_dir(dir.join(part)).unwrap();
+                if let Some(events) = events {
+                    fs_err::write(dir.join(part).join("events.jsonl"), events).unwrap();
+                }
+            }
+            let parts = parts_in(dir).unwrap();
+            assert_eq!((parts.len(), RunFolder::parts(dir).len()), (left, left), "{second:?}");
+            assert!(dir.join("part-3").exists() == (left == 3));
+            merge(&parts).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_commit_of_a_checkout_is_told_without_writing_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let git = |args: &[&str]| {
+            let identity =
+                ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"];
+            git_in(dir).args(identity).args(args.iter().copied()).read().unwrap().text
+        };
+        git(&["init", "--quiet"]);
+        fs_err::write(dir.join("Makefile"), "1").unwrap();
+        git(&["add", "Makefile"]);
+        git(&["commit", "--quiet", "--message", "dm: one"]);
+        let first = git(&["rev-parse", "HEAD"]);
+        // What `git status` would write into its index.
+        let file = fs_err::OpenOptions::new().write(true).open(dir.join("Makefile")).unwrap();
+        file.file().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        let index = fs_err::read(dir.join(".git/index")).unwrap();
+        assert_eq!(commit_of(dir).unwrap(), Some(first.clone()));
+        assert_eq!(fs_err::read(dir.join(".git/index")).unwrap(), index);
+        fs_err::write(dir.join("Makefile"), "2").unwrap();
+        assert_eq!(commit_of(dir).unwrap(), None);
+        fs_err::create_dir_all(dir.join("drivers/md")).unwrap();
+        fs_err::write(dir.join("drivers/md/dm.c"), "").unwrap();
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message", "dm: two"]);
+        let told = commits(dir, &first, "HEAD").unwrap();
+        assert_eq!((told.len(), told[0].as_str(), told[1].ends_with(" dm: two")), (2, "1 commits", true));
+    }
 }

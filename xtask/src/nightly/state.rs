@@ -4,14 +4,19 @@
 //! ```text
 //! STATE/state.json                  what each job is known to do: see [`State`]
 //! STATE/night.json                  the night that is under way, or the last one: see [`Night`]
-//! STATE/nights/STAMP.json, .txt     nights that came to their end, as data and as text
+//! STATE/night.txt                   the same as text, once this call is over
+//! STATE/index.html                  the runs of all jobs: see [`super::index`]
+//! STATE/nights/STAMP.json, .txt     nights that are over
+//! STATE/junit/JOB.xml               of the jobs that were tested in this night
 //! STATE/runs/JOB/STAMP/             run folders, each with parts inside: `part-1` …, and the reruns of its failures
 //! STATE/runs/JOB/STAMP/unfinished.json   only as long as the run is not
+//! STATE/runs/JOB/STAMP/bisect/      what bisecting gave: see [`super::bisect`]
 //! ```
 //! Files are replaced as a whole, so an interruption leaves the old or the new one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,9 +25,11 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bisect::Question;
 use super::verdict::{self, Night};
 use crate::compare::{Seen, What, classify};
 use crate::exit::{Code, coded};
+use crate::report::model::Status;
 use crate::report::recorded::versioned;
 use crate::report::write_file;
 
@@ -39,17 +46,18 @@ pub struct Folder {
 
 /// state.json.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct State {
     /// [`FORMAT`].
     pub v: u32,
     /// By job.
     pub jobs: BTreeMap<String, Memory>,
+    /// When each job had its turn last, whatever came of it; named as run folders are.
+    #[serde(default)]
+    pub tried: BTreeMap<String, String>,
 }
 
 /// What is known of a job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Memory {
     /// Of what was tested last: kernel, image and selection.
     pub fingerprint: String,
@@ -60,15 +68,17 @@ pub struct Memory {
     pub commit: Option<String>,
     /// By `case[condition]`.
     pub cases: BTreeMap<String, Known>,
+    /// What is to be bisected still, for lack of time or because the host failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<Question>,
 }
 
 /// What is known of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Known {
     /// What it did when it last had an outcome.
     pub seen: Seen,
-    /// The last commit at which it did not fail.
+    /// The last commit at which it passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<String>,
 }
@@ -89,7 +99,9 @@ impl Memory {
                 self.cases.extend(old.map(|old| (name.clone(), old)));
                 continue;
             }
-            let good = if seen.failed == 0 { commit.cloned() } else { old.and_then(|old| old.good) };
+            // A skip, or a pass of files that are no commit's, is nothing to bisect from.
+            let passed = commit.filter(|_| seen.outcome == Status::Pass).cloned();
+            let good = passed.or_else(|| old.and_then(|old| old.good));
             self.cases.insert(name.clone(), Known { seen: seen.clone(), good });
         }
         self.commit = commit.cloned();
@@ -136,10 +148,12 @@ impl Folder {
         Ok(self.read("state.json", FORMAT)?.unwrap_or(State { v: FORMAT, ..State::default() }))
     }
 
-    /// The night that was interrupted, if one was.
-    pub fn interrupted(&self) -> anyhow::Result<Option<Night>> {
+    /// The night that was interrupted, if one was, and how long ago it was last heard of.
+    pub fn interrupted(&self) -> anyhow::Result<Option<(Night, Duration)>> {
         let night: Option<Night> = self.read("night.json", verdict::FORMAT)?;
-        Ok(night.filter(|night| !night.finished))
+        let Some(night) = night.filter(|night| !night.finished) else { return Ok(None) };
+        let written = fs_err::metadata(self.path("night.json"))?.modified()?;
+        Ok(Some((night, written.elapsed().unwrap_or_default())))
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str, version: u32) -> anyhow::Result<Option<T>> {
@@ -158,13 +172,15 @@ impl Folder {
         self.write("state.json", state)
     }
 
-    /// Writes the night; one that is finished is also kept beside the others, with its text.
-    pub fn write_night(&self, night: &Night, text: &str) -> anyhow::Result<()> {
-        if night.finished {
-            self.write(&format!("nights/{}.json", night.started), night)?;
-            write_file(&self.path(format!("nights/{}.txt", night.started)), text)?;
-        }
+    /// Writes the night that is under way.
+    pub fn write_night(&self, night: &Night) -> anyhow::Result<()> {
         self.write("night.json", night)
+    }
+
+    /// Keeps a night that is over, with its text, beside the others.
+    pub fn keep_night(&self, night: &Night, text: &str) -> anyhow::Result<()> {
+        self.write(&format!("nights/{}.json", night.started), night)?;
+        write_file(&self.path(format!("nights/{}.txt", night.started)), text)
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
@@ -187,12 +203,23 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes all but the newest `keep` runs of a job, and of the nights as many as there may be runs of.
-    pub fn prune(&self, job: &str, keep: usize) -> anyhow::Result<()> {
-        for run in self.runs(job)?.into_iter().skip(keep) {
+    /// Removes all but the newest `keep` runs of a job, and of the runs that came to nothing as many. What is known of the job
+    /// tells of `last`, which stays.
+    pub fn prune(&self, job: &str, keep: usize, last: Option<&str>) -> anyhow::Result<()> {
+        let last = last.map(|last| self.path(last));
+        let (runs, nothing): (Vec<_>, Vec<_>) = self.runs(job)?.into_iter().partition(|run| has_results(run));
+        let old = runs.into_iter().skip(keep).chain(nothing.into_iter().skip(keep));
+        for run in old.filter(|run| Some(run) != last.as_ref()) {
             fs_err::remove_dir_all(run)?;
         }
         Ok(())
+    }
+
+    /// The runs of a job that came to their end, the newest first.
+    pub fn runs_with_results(&self, job: &str) -> anyhow::Result<Vec<Utf8PathBuf>> {
+        let mut runs = self.runs(job)?;
+        runs.retain(|run| has_results(run));
+        Ok(runs)
     }
 
     /// Removes all but the newest `keep` nights.
@@ -215,6 +242,11 @@ impl Folder {
     }
 }
 
+/// Whether a run came to its end: an unfinished one has none yet, and one that could not go on never gets any.
+fn has_results(run: &Utf8Path) -> bool {
+    run.join("results.json").is_file()
+}
+
 fn entries(dir: &Utf8Path) -> anyhow::Result<Vec<Utf8PathBuf>> {
     match dir.read_dir_utf8() {
         Ok(entries) => entries.map(|entry| Ok(entry?.into_path())).collect(),
@@ -227,11 +259,11 @@ fn entries(dir: &Utf8Path) -> anyhow::Result<Vec<Utf8PathBuf>> {
 mod tests {
     use super::*;
     use crate::exit::code_of;
-    use crate::report::model::Status;
 
     fn seen(outcome: Status, runs: u32, failed: u32) -> Seen {
         let (assertion, splat, artifacts) = (None, None, None);
-        Seen { outcome, assertion, splat, message: String::new(), seconds: 0.5, runs, failed, artifacts }
+        let (message, troubled) = (String::new(), u32::from(outcome.is_host_trouble()));
+        Seen { outcome, assertion, splat, message, seconds: 0.5, runs, failed, troubled, artifacts }
     }
 
     fn folder() -> (tempfile::TempDir, Folder) {
@@ -246,8 +278,16 @@ mod tests {
         assert_eq!(folder.state().unwrap(), State { v: 1, ..State::default() });
         let mut memory = Memory { fingerprint: "f".into(), ..Memory::default() };
         memory.learn(&[("a::b".into(), seen(Status::Pass, 1, 0))], Some(&"c0ffee".into()));
-        let state = State { v: 1, jobs: [("a.lock".into(), memory)].into() };
+        let (case, good, bad) = ("a::b".into(), "1".into(), "2".into());
+        memory.open.push(Question { case, others: 1, good, bad });
+        let tried = [("a.lock".into(), "20260101-000000".into())].into();
+        let state = State { v: 1, jobs: [("a.lock".into(), memory)].into(), tried };
         folder.write_state(&state).unwrap();
+        assert_eq!(folder.state().unwrap(), state);
+        // Of a newer xtask, within the version.
+        let text = fs_err::read_to_string(folder.path("state.json")).unwrap();
+        fs_err::write(folder.path("state.json"), text.replace("\"cases\":", "\"later\": 1, \"cases\":"))
+            .unwrap();
         assert_eq!(folder.state().unwrap(), state);
         fs_err::write(folder.path("state.json"), r#"{"v":2,"jobs":[]}"#).unwrap();
         let error = folder.state().unwrap_err();
@@ -287,6 +327,11 @@ mod tests {
         assert_eq!(night("7", Status::Pass, 1, 0), (What::Fixed, good("7")));
         assert_eq!(night("8", Status::Infra, 1, 0).1, good("7"));
         assert_eq!(night("9", Status::Timeout, 4, 4), (What::NewFailure, good("7")));
+        assert_eq!(night("10", Status::Pass, 1, 0).1, good("10"));
+        assert_eq!(night("11", Status::Skipped, 1, 0), (What::Changed, good("10")), "a skip is no pass");
+        assert_eq!(night("12", Status::KnownDeviation, 1, 0).1, good("10"));
+        memory.learn(&[("a::b".into(), seen(Status::Pass, 1, 0))], None);
+        assert_eq!(memory.cases["a::b"].good, good("10"), "of files that are no commit's");
         memory.learn(&[], None);
         assert!(memory.cases.is_empty(), "what is not selected any more is forgotten");
     }
@@ -295,34 +340,52 @@ mod tests {
     fn n_runs_are_kept_and_what_nobody_will_finish_goes() {
         let (_dir, folder) = folder();
         let names = ["20260101-000000", "20260102-000000", "20260102-000000-2", "20260103-000000"];
-        let make = |name: &str, unfinished: Option<&str>| {
+        let make = |name: &str, file: &str, text: &str| {
             let run = folder.path("runs/a.lock").join(name);
             fs_err::create_dir_all(run.join("part-1")).unwrap();
-            if let Some(fingerprint) = unfinished {
-                fs_err::write(run.join("unfinished.json"), fingerprint).unwrap();
-            }
+            fs_err::write(run.join(file), text).unwrap();
         };
-        make(names[0], Some("other"));
-        make(names[1], None);
-        make(names[2], Some("same"));
-        make(names[3], None);
+        make(names[0], "unfinished.json", "other");
+        make(names[1], "results.json", "{}");
+        make(names[2], "unfinished.json", "same");
+        make(names[3], "results.json", "{}");
         std::os::unix::fs::symlink(names[3], folder.path("runs/a.lock/latest")).unwrap();
         assert_eq!(
             folder.unfinished("a.lock", "same").unwrap(),
             Some(folder.path("runs/a.lock").join(names[2]))
         );
         assert_eq!(folder.runs("a.lock").unwrap().len(), 3);
-        folder.prune("a.lock", 2).unwrap();
-        let left: Vec<_> =
-            folder.runs("a.lock").unwrap().iter().map(|run| run.file_name().unwrap().to_owned()).collect();
-        assert_eq!(left, [names[3], names[2]]);
+        // Runs that came to nothing: they are no reason for a real one to go.
+        let nothing = ["20260104-000000", "20260105-000000", "20260106-000000"];
+        for name in nothing {
+            make(name, "rerun.json", "{}");
+        }
+        let names_of = |runs: Vec<Utf8PathBuf>| -> Vec<String> {
+            runs.iter().map(|run| run.file_name().unwrap().to_owned()).collect()
+        };
+        folder.prune("a.lock", 2, Some(&format!("runs/a.lock/{}", names[1]))).unwrap();
+        let left = names_of(folder.runs("a.lock").unwrap());
+        assert_eq!(left, [nothing[2], nothing[1], names[3], names[1]]);
+        folder.prune("a.lock", 1, Some(&format!("runs/a.lock/{}", names[1]))).unwrap();
+        assert_eq!(names_of(folder.runs_with_results("a.lock").unwrap()), [names[3], names[1]]);
+        folder.prune("a.lock", 1, None).unwrap();
+        assert_eq!(names_of(folder.runs_with_results("a.lock").unwrap()), [names[3]]);
         assert_eq!(folder.unfinished("none", "same").unwrap(), None);
+    }
+
+    #[test]
+    fn nights_are_kept_and_one_that_was_interrupted_is_known() {
+        let (_dir, folder) = folder();
         for n in 1..4 {
-            let night = Night { v: 1, started: format!("n{n}"), finished: true, ..Night::default() };
-            folder.write_night(&night, "text").unwrap();
+            let night = Night { v: 1, started: format!("n{n}"), finished: n != 3, ..Night::default() };
+            folder.keep_night(&night, "text").unwrap();
+            folder.write_night(&night).unwrap();
+            let (interrupted, age) = folder.interrupted().unwrap().unzip();
+            assert_eq!(interrupted.is_some(), n == 3);
+            assert!(age.is_none_or(|age| age < Duration::from_secs(600)));
         }
         folder.prune_nights(2).unwrap();
         assert_eq!(entries(&folder.path("nights")).unwrap().len(), 4);
-        assert!(folder.path("nights/n3.txt").exists() && folder.interrupted().unwrap().is_none());
+        assert!(folder.path("nights/n3.txt").exists());
     }
 }

@@ -48,24 +48,26 @@ pub fn render(night: &Night, state: &Utf8Path, colours: bool) -> String {
 pub fn line(report: &Report) -> String {
     let kernel = report.kernel.as_ref().map_or(String::new(), |kernel| format!(" {}", kernel.release));
     let mut text = format!("{}: {}{kernel}", report.job, report.status.words());
-    if matches!(report.status, Status::Tested | Status::Unchanged) {
+    if matches!(report.status, Status::Tested | Status::Unchanged | Status::Interrupted) {
         let counts = &report.counts;
         let told = [
             (counts.new_failures, if counts.new_failures == 1 { "new failure" } else { "new failures" }),
             (counts.flaky, "flaky"),
             (counts.still_failing, "still failing"),
             (counts.fixed, "fixed"),
-            (report.trouble, "without an outcome"),
+            (report.trouble, "with trouble of the host"),
         ];
         let mut told: Vec<String> = told
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        if told.is_empty() {
+        if told.is_empty() && report.status != Status::Interrupted {
             told.push("no failures".to_owned());
         }
-        let _ = write!(text, ", {}", told.join(", "));
+        for told in told {
+            let _ = write!(text, ", {told}");
+        }
     }
     if !report.message.is_empty() {
         let _ = write!(text, ": {}", plain(report.message.lines().next().unwrap_or_default()));
@@ -85,5 +87,6 @@ fn verdict(night: &Night) -> String {
         new => format!("{new} new failures"),
     };
     let not_tested = if not_tested == 0 { String::new() } else { format!(", {not_tested} jobs not tested") };
-    format!("{new}{not_tested}")
+    let end = if night.finished { "" } else { "; interrupted (hint: the same command goes on with it)" };
+    format!("{new}{not_tested}{end}")
 }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! {"v":1, "started":"20261125-010000", "finished":true, "seconds":…,
-//!  "jobs":[{"job":"mainline.lock", "status":"tested"|"unchanged"|"no_time"|"untestable"|"failed", "message"?,
+//!  "jobs":[{"job":"mainline.lock", "status":"tested"|"unchanged"|"no_time"|"untestable"|"failed"|"interrupted",
+//!           "message"?,
 //!           "kernel":{as in results.json}?, "commit"?, "news":["…"]?, "run":"runs/mainline.lock/20261125-010203"?,
 //!           "changes":[{as in compare}], "counts":{as in compare}, "trouble":0, "found":[{"case","commit"?,"message"}]?,
 //!           "seconds"}],
@@ -21,7 +22,6 @@ pub const FORMAT: u32 = 1;
 
 /// One night.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Night {
     /// [`FORMAT`].
     pub v: u32,
@@ -39,7 +39,6 @@ pub struct Night {
 
 /// What became of one job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Report {
     /// `tree.flavour`.
     pub job: String,
@@ -66,7 +65,7 @@ pub struct Report {
     /// How many of what.
     #[serde(default)]
     pub counts: Summary,
-    /// Cases that the host kept from an outcome.
+    /// Cases that the host kept from an outcome, be it in one of several runs.
     #[serde(default)]
     pub trouble: usize,
     /// What bisecting the new failures gave.
@@ -91,6 +90,8 @@ pub enum Status {
     Untestable,
     /// The tree could not be had, or the host failed.
     Failed,
+    /// The user ended the night; what was known by then is told, and the next call goes on with it.
+    Interrupted,
 }
 
 impl Status {
@@ -102,13 +103,13 @@ impl Status {
             Self::NoTime => "no time left",
             Self::Untestable => "can't be tested",
             Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
         }
     }
 }
 
 /// What a bisection gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Found {
     /// The case, `case[condition]`.
     pub case: String,
@@ -145,18 +146,30 @@ impl Report {
     pub fn new_failures(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.change == What::NewFailure)
     }
+
+    /// What a night of this job alone would end with: 1 only for new failures; else 128 if the host failed or the user ended
+    /// it; else 125 if the kernel could not be tested; else 0, whatever still fails.
+    pub fn code(&self) -> Code {
+        match self.status {
+            _ if self.counts.new_failures > 0 => Code::CaseFailed,
+            Status::Failed | Status::Interrupted => Code::HostFailed,
+            _ if self.trouble > 0 => Code::HostFailed,
+            Status::Untestable => Code::Untestable,
+            Status::Tested | Status::Unchanged | Status::NoTime => Code::AllPassed,
+        }
+    }
 }
 
 impl Night {
-    /// What the verb ends with: 1 only for new failures, seen by a job that was tested; else 128 if the host failed
-    /// anywhere; else 125 if a kernel could not be tested; else 0, whatever still fails.
+    /// What the verb ends with, which is what the first of these gives: a job with new failures, the host, a kernel that
+    /// can't be tested.
     pub fn code(&self) -> Code {
-        let any = |what: fn(&Report) -> bool| self.jobs.iter().any(what);
-        if any(|job| job.counts.new_failures > 0) {
+        let any = |code: Code| self.jobs.iter().any(|job| job.code() == code);
+        if any(Code::CaseFailed) {
             Code::CaseFailed
-        } else if !self.finished || any(|job| job.status == Status::Failed || job.trouble > 0) {
+        } else if !self.finished || any(Code::HostFailed) {
             Code::HostFailed
-        } else if any(|job| job.status == Status::Untestable) {
+        } else if any(Code::Untestable) {
             Code::Untestable
         } else {
             Code::AllPassed
@@ -187,5 +200,8 @@ mod tests {
         assert_eq!(code(&[tested(0, 0, 0), bare(Status::Untestable)], true), 125);
         assert_eq!(code(&[tested(0, 0, 0)], false), 128);
         assert_eq!(code(&[tested(2, 0, 0)], false), 1);
+        assert_eq!(code(&[bare(Status::Interrupted)], false), 128);
+        let confirmed = Report { status: Status::Interrupted, ..tested(1, 0, 0) };
+        assert_eq!(code(&[confirmed], false), 1, "1 stays 1");
     }
 }

@@ -21,7 +21,6 @@ use crate::outcome::Outcome;
 
 /// What `--rerun` reads: the options that chose kernel and machine, and the cases by full name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rerun {
     /// Version of this file: 1.
     pub v: u32,
@@ -53,6 +52,13 @@ pub struct RunFolder {
 impl RunFolder {
     /// A new folder below `parent`, named after the time (UTC), with the link `latest` on it.
     pub fn create(parent: &Utf8Path) -> anyhow::Result<Self> {
+        let folder = Self::unlinked(parent)?;
+        folder.link()?;
+        Ok(folder)
+    }
+
+    /// The same without the link, for a run that may come to nothing: [`Self::link`] makes it once there is something.
+    pub fn unlinked(parent: &Utf8Path) -> anyhow::Result<Self> {
         let hint = || format!("make a run folder in {parent} (hint: --out DIR chooses another place)");
         fs_err::create_dir_all(parent).with_context(hint)?;
         let parent = &Utf8PathBuf::try_from(fs_err::canonicalize(parent)?)?;
@@ -65,10 +71,17 @@ impl RunFolder {
                 Err(error) => return Err(error).with_context(hint),
             }
         }
-        let link = parent.join(format!(".latest-{name}"));
-        std::os::unix::fs::symlink(&name, &link).with_context(hint)?;
-        fs_err::rename(&link, parent.join("latest")).with_context(hint)?;
-        Ok(Self { dir: parent.join(name), shared: vec![] })
+        Ok(Self::at(parent.join(name)))
+    }
+
+    /// Makes the link `latest` beside it lead here.
+    pub fn link(&self) -> anyhow::Result<()> {
+        let name = self.dir.file_name().context("link a run folder: it has no name")?;
+        let beside = self.dir.with_file_name(format!(".latest-{name}"));
+        // Of a run that was killed here.
+        let _ = std::fs::remove_file(&beside);
+        std::os::unix::fs::symlink(name, &beside).with_context(|| format!("make the link {beside}"))?;
+        Ok(fs_err::rename(&beside, self.dir.with_file_name("latest"))?)
     }
 
     /// One that is there already.
@@ -80,7 +93,19 @@ impl RunFolder {
     pub fn inside(&self, name: &str) -> anyhow::Result<Self> {
         let dir = self.dir.join(name);
         fs_err::create_dir(&dir)?;
-        Ok(Self { dir, shared: vec![] })
+        Ok(Self::at(dir))
+    }
+
+    /// The runs that a run is made of, `part-1` and so on, as far as they are there. Of most runs, none.
+    pub fn parts(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
+        let mut parts = Vec::new();
+        loop {
+            let next = dir.join(format!("part-{}", parts.len() + 1));
+            if !next.is_dir() {
+                return parts;
+            }
+            parts.push(next);
+        }
     }
 
     /// Its path.
@@ -196,6 +221,18 @@ mod tests {
             fs_err::canonicalize(parent.join("latest")).unwrap(),
             fs_err::canonicalize(b.path()).unwrap()
         );
+    }
+
+    #[test]
+    fn a_run_that_comes_to_nothing_is_not_the_latest() {
+        let parent = tempfile::tempdir().unwrap();
+        let parent = Utf8Path::from_path(parent.path()).unwrap();
+        let first = RunFolder::create(parent).unwrap();
+        let second = RunFolder::unlinked(parent).unwrap();
+        let latest = || parent.join("latest").canonicalize_utf8().unwrap();
+        assert_eq!(latest(), first.path());
+        second.link().unwrap();
+        assert_eq!(latest(), second.path());
     }
 
     #[test]

@@ -245,16 +245,24 @@ pub fn prepare(choice: &Choice, yes: bool, cache: &Cache, progress: &Progress) -
     Ok(Prepared { kernel, image, accelerator, spec })
 }
 
-/// VMs side by side: each has 2 virtual CPUs, and takes its memory twice (guest pages and QEMU's page cache).
-pub fn jobs(wanted: Option<usize>, spec: &Spec, host: &HostFacts) -> anyhow::Result<usize> {
-    let by_cpu = host.cpus / spec.cpus;
-    let by_memory = usize::try_from(host.memory_mib / (2 * spec.memory_mib)).unwrap_or(usize::MAX);
+/// Refuses a number of VMs that this host can't have whatever they take: before anything is built for them.
+pub fn check_jobs(wanted: Option<usize>, cpus: usize) -> anyhow::Result<()> {
     match wanted {
         Some(0) => Err(coded(Code::Usage, "-j takes a number from 1")),
         // Two virtual CPUs share a core then; more would only measure the host's scheduler.
-        Some(jobs) if jobs > host.cpus => {
-            Err(coded(Code::Usage, format!("-j {jobs}: this host has {} CPUs for that many VMs", host.cpus)))
+        Some(jobs) if jobs > cpus => {
+            Err(coded(Code::Usage, format!("-j {jobs}: this host has {cpus} CPUs for that many VMs")))
         }
+        _ => Ok(()),
+    }
+}
+
+/// VMs side by side: each has 2 virtual CPUs, and takes its memory twice (guest pages and QEMU's page cache).
+pub fn jobs(wanted: Option<usize>, spec: &Spec, host: &HostFacts) -> anyhow::Result<usize> {
+    check_jobs(wanted, host.cpus)?;
+    let by_cpu = host.cpus / spec.cpus;
+    let by_memory = usize::try_from(host.memory_mib / (2 * spec.memory_mib)).unwrap_or(usize::MAX);
+    match wanted {
         Some(jobs) if jobs > by_memory.max(1) => Err(coded(
             Code::Usage,
             format!(

@@ -63,10 +63,13 @@ impl Stream {
         let event = Event { v: FORMAT, t, src, vm: place.vm, case: place.case.clone(), kind };
         let mut inner = self.lock();
         let written = serde_json::to_writer(&mut inner.file, &event).map_err(std::io::Error::from);
-        let end =
-            matches!(event.kind, Kind::CaseOutcome { .. } | Kind::VmEnded { .. } | Kind::RunEnded { .. });
+        // The beginning too: a run that is killed before its first outcome is still known to be one.
+        let flush = matches!(
+            event.kind,
+            Kind::RunStarted { .. } | Kind::CaseOutcome { .. } | Kind::VmEnded { .. } | Kind::RunEnded { .. }
+        );
         let written = written.and_then(|()| inner.file.write_all(b"\n"));
-        let written = written.and_then(|()| if end { inner.file.flush() } else { Ok(()) });
+        let written = written.and_then(|()| if flush { inner.file.flush() } else { Ok(()) });
         if let Err(error) = written {
             inner.failed.get_or_insert(error);
         }
@@ -96,5 +99,24 @@ impl Stream {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Events are pushed whole; a panic of another thread leaves nothing half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{HostFacts, KernelFacts};
+    use crate::report::recorded;
+
+    #[test]
+    fn a_run_that_has_begun_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let stream = Stream::create(&dir.join("events.jsonl"), Box::new(|_| {})).unwrap();
+        let planned = vec!["a::b".to_owned()];
+        let (kernel, host) = (KernelFacts::default(), HostFacts::default());
+        let started = Kind::RunStarted { kernel, host, stress: None, partition: None, planned };
+        stream.now(Source::Host, &Place::default(), started);
+        assert_eq!(recorded::read(dir).unwrap().results.cases.len(), 1);
     }
 }

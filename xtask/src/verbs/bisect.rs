@@ -84,7 +84,7 @@ impl Told {
 pub fn bisect(
     tree: &Utf8Path,
     asked: Option<Asked>,
-    resume: Resume,
+    resume: Resume<'_>,
     setting: &Setting,
     jobs: Option<usize>,
     progress: &Progress,
@@ -103,9 +103,10 @@ pub fn bisect(
         progress,
         skip_other_trees: true,
     };
-    let at_work = Bisect { repository: &repository, worktree: &worktree, file: &opened.file, progress };
+    let (file, until) = (&opened.file, opened.until);
+    let at_work = Bisect { repository: &repository, worktree: &worktree, file, until, progress };
     let done = at_work.run(&mut opened.state, &mut kernels);
-    if done.is_err() && opened.file.exists() {
+    if done.is_err() && opened.file.exists() && !matches!(resume, Resume::Apart { .. }) {
         progress.line(&format!("what is known is kept: the same command goes on, and so does `cargo xtask bisect --tree {tree} --continue`"));
     }
     done?;

@@ -35,20 +35,21 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     report::check(&options.report)?;
     let mut parts: Vec<Part> = Vec::new();
     for dir in &options.runs {
-        for folder in recorded::folders(dir)? {
+        for folder in recorded::folders(dir)?.into_iter().flat_map(originals) {
             let run = recorded::read(&folder)?;
             let place = format!("part-{}", parts.len() + 1);
             parts.push(Part { place, folder: run.folder, events: run.events });
         }
     }
     let merged = merge(&parts).code(Code::Usage)?;
-    let folder = RunFolder::create(&options.out)?;
+    let folder = RunFolder::unlinked(&options.out)?;
     let written = copy_parts(&parts, folder.path()).and_then(|()| write(&parts, &merged, folder.path()));
     if written.is_err() {
         // Half of a merged run looks like a whole one.
         let _ = fs_err::remove_dir_all(folder.path());
     }
     let results = written?;
+    folder.link()?;
     for note in &merged.notes {
         eprintln!("note: {note}");
     }
@@ -65,13 +66,19 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     Ok(model::exit_code(&results))
 }
 
-/// Each run folder whole, so that the merged one can be handed on.
-fn copy_parts(parts: &[Part], to: &Utf8Path) -> anyhow::Result<()> {
+/// A run that was merged stands for those it was made of: they know which parts M/N they are, and it does not.
+fn originals(run: Utf8PathBuf) -> Vec<Utf8PathBuf> {
+    let parts = RunFolder::parts(&run);
+    if parts.is_empty() { vec![run] } else { parts.into_iter().flat_map(originals).collect() }
+}
+
+/// Each run folder whole, so that the merged one can be handed on. `merged` is canonical, and may be inside of one of them.
+fn copy_parts(parts: &[Part], merged: &Utf8Path) -> anyhow::Result<()> {
     for part in parts {
-        let to = to.join(&part.place);
-        for entry in WalkDir::new(&part.folder) {
-            let entry = entry.with_context(|| format!("copy the run folder {}", part.folder))?;
-            let place = to.as_std_path().join(entry.path().strip_prefix(&part.folder)?);
+        let (from, to) = (part.folder.canonicalize_utf8()?, merged.join(&part.place));
+        for entry in WalkDir::new(&from).into_iter().filter_entry(|entry| entry.path() != merged) {
+            let entry = entry.with_context(|| format!("copy the run folder {from}"))?;
+            let place = to.as_std_path().join(entry.path().strip_prefix(&from)?);
             if entry.file_type().is_dir() {
                 fs_err::create_dir_all(place)?;
             } else if entry.file_type().is_file() {
@@ -117,8 +124,70 @@ fn line(event: &Event) -> serde_json::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use guest::condition::Condition;
+
     use super::*;
+    use crate::event::{FORMAT, HostFacts, KernelFacts, Kind, Source};
     use crate::exit::code_of;
+    use crate::outcome::Outcome;
+
+    /// A run of one case that passes, as one of several parts.
+    fn part(dir: &Utf8Path, partition: &str) -> Utf8PathBuf {
+        let case = format!("m::case_{}", &partition[..1]);
+        let (kernel, host) = (KernelFacts::default(), HostFacts::default());
+        let (partition, planned) = (Some(partition.parse().unwrap()), vec![case.clone()]);
+        let kinds = [
+            Kind::RunStarted { kernel, host, stress: None, partition, planned },
+            Kind::CaseOutcome {
+                name: case.clone(),
+                condition: Condition::default(),
+                outcome: Outcome::Pass,
+                seconds: 0.5,
+                artifacts: None,
+            },
+            Kind::RunEnded { interrupted: false, seconds: 1.0 },
+        ];
+        let event =
+            |kind| Event { v: FORMAT, t: 0.0, src: Source::Host, vm: None, case: Some(case.clone()), kind };
+        let folder = dir.join(&case);
+        fs_err::create_dir_all(&folder).unwrap();
+        let lines: String = kinds.map(|kind| line(&event(kind)).unwrap()).concat();
+        fs_err::write(folder.join("events.jsonl"), lines).unwrap();
+        folder
+    }
+
+    /// The exit code of a merge, and the folder that it made.
+    fn merged(runs: &[&Utf8Path], out: &Utf8Path) -> (u8, Utf8PathBuf) {
+        let runs = runs.iter().map(|run| (*run).to_owned()).collect();
+        let code = run(&Options { runs, report: vec![], out: out.to_owned() }).unwrap();
+        (code as u8, out.join("latest").canonicalize_utf8().unwrap())
+    }
+
+    #[test]
+    fn a_merged_run_stands_for_its_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let out = dir.join("out");
+        let [a, b, c] = ["1/3", "2/3", "3/3"].map(|partition| part(dir, partition));
+        let (code, two) = merged(&[&a, &b], &out);
+        assert_eq!(code, 128);
+        assert_eq!(merged(&[&two], &out).0, 128, "the third part is still missing");
+        let (code, all) = merged(&[&two, &c], &out);
+        assert_eq!(code, 0);
+        assert_eq!(RunFolder::parts(&all).len(), 3);
+        assert_eq!(merged(&[&all], &out).0, 0);
+    }
+
+    #[test]
+    fn a_merge_into_one_of_its_runs_has_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let whole = part(dir, "1/1");
+        let (code, merged) = merged(&[&whole], &whole.join("runs"));
+        assert_eq!(code, 0);
+        assert!(merged.join("part-1/events.jsonl").is_file());
+        assert_eq!(RunFolder::parts(&merged.join("part-1/runs")).len(), 0);
+    }
 
     #[test]
     fn a_merge_that_is_refused_leaves_nothing() {

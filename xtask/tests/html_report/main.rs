@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The HTML report in a real browser: made by the built xtask from a recorded run, opened in headless Chromium. A page
-//! beside it (`look.html`) holds it in frames of several kinds (a desktop, a phone, without JavaScript, dark), uses it as
-//! a reader would, and writes what it found into its own document, which Chromium prints. Command line flags are all that
-//! this takes; a driver for the browser's protocol would be a hundred crates.
+//! The HTML report in a real browser: made by the built xtask from a recorded run, opened in headless Chromium; and the
+//! index that a night makes of two runs. A page beside it (`look.html`) holds them in frames of several kinds (a desktop, a
+//! phone, without JavaScript, dark), uses them as a reader would, and writes what it found into its own document, which
+//! Chromium prints. Command line flags are all that this takes; a driver for the browser's protocol would be a hundred crates.
 //!
 //! Without a browser these tests are reported as ignored. `cargo xtask doctor --fix` installs one.
 
@@ -18,7 +18,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const BROWSERS: [&str; 5] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 /// What look.html looks at; each must be found good.
-const LOOKS: [&str; 9] = [
+const LOOKS: [&str; 10] = [
     "the page opens and asks for nothing else",
     "what a kernel says stays text",
     "filters of outcomes",
@@ -28,6 +28,7 @@ const LOOKS: [&str; 9] = [
     "a link opens what it leads to",
     "a phone shows it without scrolling sideways",
     "light and dark can be read",
+    "the index of two runs leads to both",
 ];
 /// The same without JavaScript.
 const WITHOUT_SCRIPTS: &str = "it works without JavaScript";
@@ -87,7 +88,8 @@ fn look(browser: &Path) -> Result<Vec<String>, String> {
         let events = std::fs::read_to_string(here.join(&name)).map_err(say)?;
         std::fs::write(file(&name), hostile(&events)).map_err(say)?;
     }
-    report(&file("proof"), &file("report.html"))?;
+    report(&file("proof"), &[format!("html={}", file("report.html").display())])?;
+    night(dir.path())?;
     std::fs::copy(here.join("look.html"), file("look.html")).map_err(say)?;
 
     let output = run(
@@ -119,15 +121,39 @@ fn hostile(events: &str) -> String {
         .fold(events.to_owned(), |text, place| text.replace(place, &format!("{place}{quoted} ")))
 }
 
-fn report(runs: &Path, page: &Path) -> Result<(), String> {
-    let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    xtask.arg("report").arg(runs).arg("--report").arg(format!("html={}", page.display()));
-    let output = xtask.output().map_err(|error| error.to_string())?;
+fn report(runs: &Path, reports: &[String]) -> Result<(), String> {
+    let reports = reports.iter().flat_map(|report| ["--report", report.as_str()]);
+    succeeds(xtask().arg("report").arg(runs).args(reports))
+}
+
+/// The state folder of a night without time for anything, over two runs of earlier ones.
+fn night(dir: &Path) -> Result<(), String> {
+    let say = |error: std::io::Error| error.to_string();
+    for (stamp, of) in [("20261124-010203", "pushback"), ("20261125-010203", "baseline")] {
+        let run = dir.join("state/runs/a.lock").join(stamp);
+        std::fs::create_dir_all(&run).map_err(say)?;
+        std::fs::copy(dir.join("proof").join(of).join("events.jsonl"), run.join("events.jsonl"))
+            .map_err(say)?;
+        let to = |what: &str, name: &str| format!("{what}={}", run.join(name).display());
+        report(&run, &[to("json", "results.json"), to("html", "report.html")])?;
+    }
+    let config = dir.join("nightly.toml");
+    let text = "state = \"state\"\nbudget = \"1ns\"\n[[tree]]\nname = \"a\"\nbase = \"6.12\"\n";
+    std::fs::write(&config, text).map_err(say)?;
+    succeeds(xtask().env("DM_PUSHBACK_CACHE", dir.join("cache")).args(["nightly", "--config"]).arg(config))
+}
+
+fn xtask() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
     let told = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
         Ok(())
     } else {
-        Err(format!("xtask report ended with {}: {told}", output.status))
+        Err(format!("{command:?} ended with {}: {told}", output.status))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::cell::Cell as Bytes;
 
+use camino::Utf8Path;
 use maud::{Markup, PreEscaped, html};
 
 use super::drawing::{Detail, draw, seconds};
@@ -85,15 +86,23 @@ impl Page<'_> {
 
     /// Where its folder is, and how to run it again.
     fn again(&self, found: Found) -> Markup {
-        let folder = self.runs[found.run].folder.map(|folder| match &found.case.artifacts {
-            Some(artifacts) => folder.join(artifacts),
-            None => folder.to_owned(),
-        });
+        let run = &self.runs[found.run];
+        let inside = |run: &Utf8Path| match &found.case.artifacts {
+            Some(artifacts) => run.join(artifacts),
+            None => run.to_owned(),
+        };
+        // A run's own page is in its folder.
+        let link = run.href.and_then(|href| Utf8Path::new(href).parent()).map(inside);
         html! {
-            @if let Some(folder) = folder {
+            @if let Some(folder) = run.folder.map(inside) {
                 dl {
                     dt { "artifacts" }
-                    dd { code { (shown(folder.as_str())) } }
+                    dd {
+                        @match link {
+                            Some(link) => a href={ (link.as_str()) "/" } { code { (shown(folder.as_str())) } },
+                            None => code { (shown(folder.as_str())) },
+                        }
+                    }
                     dt { "again" }
                     dd { code { "cargo xtask test --rerun " (shown(&quoted(folder.as_str()))) } }
                 }

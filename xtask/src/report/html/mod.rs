@@ -90,15 +90,21 @@ pub fn time(name: &str) -> String {
 
 /// The page. Runs are given oldest first; of each column, the last one is shown and the others are its history.
 pub fn page(title: &str, runs: &[Shown]) -> String {
-    page_within(title, runs, FOR_PASSES, FOR_OTHERS)
+    index(title, "", runs)
+}
+
+/// The same with a text above it that says what the runs amount to.
+pub fn index(title: &str, text: &str, runs: &[Shown]) -> String {
+    page_within(title, text, runs, FOR_PASSES, FOR_OTHERS)
 }
 
 /// The same with other limits for the time lines of passes and of everything else, in bytes.
-fn page_within(title: &str, runs: &[Shown], passes: usize, others: usize) -> String {
+fn page_within(title: &str, text: &str, runs: &[Shown], passes: usize, others: usize) -> String {
     let columns = table::columns(runs);
     let groups = table::groups(&columns);
     let events = runs.iter().map(|run| by_case(run.events)).collect();
-    let page = Page { runs, columns, groups, events, passes: Cell::new(passes), others: Cell::new(others) };
+    let (passes, others) = (Cell::new(passes), Cell::new(others));
+    let page = Page { text, runs, columns, groups, events, passes, others };
     let body = page.body(title).into_string();
     document(title, &page.style(), &body)
 }
@@ -146,6 +152,7 @@ fn by_case(events: &[Event]) -> HashMap<&str, Vec<&Event>> {
 
 /// What the pieces of a page know.
 struct Page<'a> {
+    text: &'a str,
     runs: &'a [Shown<'a>],
     columns: Vec<table::Column<'a>>,
     groups: Vec<table::Group<'a>>,

@@ -15,10 +15,11 @@ impl Page<'_> {
     pub(super) fn head(&self, title: &str) -> Markup {
         html! {
             h1 { (title) }
+            @if !self.text.is_empty() { pre { (shown(self.text)) } }
             @if self.runs.is_empty() { p { "There are no runs." } }
             @for column in &self.columns {
-                @if let Some((_, run)) = column.newest() {
-                    section.run { (head_of(run, column.runs.len() - 1)) }
+                @if let Some(((_, run), before)) = column.runs.split_last() {
+                    section.run { (head_of(run, before)) }
                 }
             }
         }
@@ -76,7 +77,7 @@ impl Page<'_> {
     }
 }
 
-fn head_of(run: &Shown, earlier: usize) -> Markup {
+fn head_of(run: &Shown, earlier: &[(usize, &Shown)]) -> Markup {
     let (kernel, host, sum) = (&run.results.kernel, &run.results.host, &run.results.summary);
     let evidence: BTreeSet<&str> =
         run.results.cases.iter().filter_map(|case| case.evidence.as_deref()).collect();
@@ -96,7 +97,10 @@ fn head_of(run: &Shown, earlier: usize) -> Markup {
                     Some(href) => a href=(href) { (shown(&run.when)) },
                     None => (shown(&run.when)),
                 }
-                @if earlier > 0 { ", history from " (earlier) " earlier" }
+                @if !earlier.is_empty() { ", history from " (earlier.len()) " earlier" }
+                @for (n, (_, run)) in earlier.iter().enumerate() {
+                    @if let Some(href) = run.href { (if n == 0 { ": " } else { ", " }) a href=(href) { (shown(&run.when)) } }
+                }
             }
             @if !evidence.is_empty() {
                 dt { "seen by" }

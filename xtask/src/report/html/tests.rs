@@ -148,7 +148,7 @@ fn columns_have_their_newest_run_and_a_history() {
         ]
     );
     let page = page("index", &runs);
-    insta::assert_snapshot!(piece(&page, "<section id=\"cases\">", "</section>").split_once("</p>").unwrap().1, @r##"
+    insta::assert_snapshot!(piece(&page, "<section id=\"cases\">", "</section>").split_once("</p>").unwrap().1.trim_start(), @r##"
     <details class="case h-fail h-odd">
     <summary>a::<wbr>b<wbr> <span class="badge fail">1 of 2</span> <span class="badge skip">0 of 1</span>
     </summary>
@@ -187,6 +187,37 @@ fn columns_have_their_newest_run_and_a_history() {
 }
 
 #[test]
+fn an_index_leads_to_the_page_of_each_run_and_to_its_evidence() {
+    let fails = CaseResult {
+        artifacts: Some("part-1/failures/a-b".into()),
+        ..result(QueueMode::Bio, Status::Fail, "")
+    };
+    let [old, new] = [results(&[result(QueueMode::Bio, Status::Pass, "")]), results(&[fails])];
+    let run = |when, results, folder: &'static str, href| Shown {
+        folder: Some(Utf8Path::new(folder)),
+        href: Some(href),
+        ..shown("main.lock", when, results)
+    };
+    let page = index(
+        "nights",
+        "1 new failure <main>",
+        &[
+            run("Monday", &old, "/state/runs/main.lock/1", "runs/main.lock/1/report.html"),
+            run("Tuesday", &new, "/state/runs/main.lock/2", "runs/main.lock/2/report.html"),
+        ],
+    );
+    let links: Vec<_> =
+        page.split("<a href=\"").skip(1).map(|rest| rest.split("</a>").next().unwrap()).collect();
+    insta::assert_snapshot!(links.join("\n"), @r##"
+    runs/main.lock/2/report.html">Tuesday
+    runs/main.lock/1/report.html">Monday
+    runs/main.lock/2/part-1/failures/a-b/"><code>/state/runs/main.lock/2/part-1/failures/a-b</code>
+    #r1-0">Fail: see above
+    "##);
+    assert!(page.contains("<pre>1 new failure &lt;main&gt;</pre>"));
+}
+
+#[test]
 fn names_of_folders_are_times() {
     assert_eq!(time("20261123-204200"), "2026-11-23 20:42:00");
     assert_eq!(time("20261123-204200-2"), "2026-11-23 20:42:00");
@@ -199,7 +230,7 @@ fn a_page_has_an_end() {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/html_report/proof/baseline");
     let run = crate::report::recorded::read(Utf8Path::new(dir)).unwrap();
     let runs = [Shown { events: &run.events, ..shown("6.1", "now", &run.results) }];
-    let page = |passes, others| page_within("t", &runs, passes, others);
+    let page = |passes, others| page_within("t", "", &runs, passes, others);
     let lines = |page: &str| page.matches("<h4>Time line").count();
     assert_eq!(lines(&page(FOR_PASSES, FOR_OTHERS)), 5, "four failures and a known deviation");
     assert_eq!(lines(&page(0, FOR_OTHERS)), 4);
