@@ -113,7 +113,7 @@ pub fn result(state: &State, culprit: Option<&Culprit<'_>>, range: &[Commit]) ->
             range.len()
         );
         for commit in range {
-            let why = state.trial(&commit.id).map_or_else(String::new, super::drive::told);
+            let why = state.trial(&commit.id).map_or_else(String::new, |trial| super::drive::told(&trial));
             let _ = writeln!(out, "  {} {}\n      {why}", short(&commit.id), commit.subject);
         }
     }
@@ -266,10 +266,8 @@ mod tests {
 
     const CASE: &str = "noflush::x[bio]";
 
-    fn trial(failed: &[u32], passed: &[u32], seconds: f64) -> Trial {
-        let runs =
-            Runs { failed: failed.iter().copied().collect(), passed: passed.iter().copied().collect() };
-        let failure = Failure {
+    fn failure() -> Failure {
+        Failure {
             case: CASE.into(),
             outcome: "Fail".into(),
             name: "I/O is pushed back to the core".into(),
@@ -278,11 +276,16 @@ mod tests {
                 "+0.412  suspend of pb-map".into(),
             ],
             folder: "/runs/1/cccc/failures/x".into(),
-        };
+        }
+    }
+
+    fn trial(failed: &[u32], passed: &[u32], seconds: f64) -> Trial {
+        let runs =
+            Runs { failed: failed.iter().copied().collect(), passed: passed.iter().copied().collect() };
         Trial {
             verdict: if failed.is_empty() { Verdict::Good } else { Verdict::Bad },
             runs: [(CASE.to_owned(), runs)].into(),
-            failures: if failed.is_empty() { vec![] } else { vec![failure] },
+            failures: if failed.is_empty() { vec![] } else { vec![failure()] },
             release: "6.12.7".into(),
             compiler: "gcc 12; ld 2.40".into(),
             machine: "QEMU 7.2, tcg".into(),
@@ -361,6 +364,22 @@ mod tests {
         let text = result(&state, Some(&Culprit { commit: &commit, trial: &state.steps[2].trial }), &[]);
         assert!(text.contains("failed in another way than --bad, and may have another bug:\n  cccccccccccc noflush::x[bio]: Fail: data is what was written"), "{text}");
         assert!(text.contains("bisect them by themselves:\n  noflush::y[rq]\n"), "{text}");
+    }
+
+    #[test]
+    fn where_bad_itself_is_the_culprit_what_fails_at_good_too_is_not_held_against_it() {
+        let mut state = state();
+        state.steps.truncate(1);
+        for trial in [state.bad.as_mut().unwrap(), state.good.as_mut().unwrap()] {
+            // Before the case that tells, by name.
+            let always = Failure { case: "noflush::a[bio]".into(), ..failure() };
+            trial.runs.insert(always.case.clone(), Runs { failed: [1, 2, 3].into(), ..Runs::default() });
+            trial.failures.insert(0, always);
+        }
+        let (bad, commit) = (state.trial(&state.question.bad.commit).unwrap(), commit());
+        let text = result(&state, Some(&Culprit { commit: &commit, trial: &bad }), &[]);
+        assert!(text.contains(CASE) && !text.contains("noflush::a"), "{text}");
+        assert_eq!(bad.failures, [failure()]);
     }
 
     #[test]

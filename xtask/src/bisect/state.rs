@@ -174,10 +174,14 @@ impl State {
         u32::try_from(good).unwrap_or(u32::MAX)
     }
 
-    /// The test of a commit.
-    pub fn trial(&self, commit: &str) -> Option<&Trial> {
+    /// The test of a commit, as far as it tells: at --bad all cases ran, and some of those that fail there fail at --good.
+    pub fn trial(&self, commit: &str) -> Option<Trial> {
         let step = self.steps.iter().find(|step| step.commit == commit).map(|step| &step.trial);
-        step.or_else(|| self.bad.as_ref().filter(|_| self.question.bad.commit == commit))
+        let trial = step.or_else(|| self.bad.as_ref().filter(|_| self.question.bad.commit == commit))?;
+        let (mut trial, telling) = (trial.clone(), self.telling());
+        trial.runs.retain(|case, _| telling.contains(case));
+        trial.failures.retain(|failure| telling.contains(&failure.case));
+        Some(trial)
     }
 }
 

@@ -155,11 +155,10 @@ fn tell(state: State, repository: &Repository, tree: &Utf8Path) -> anyhow::Resul
         }
         None => (None, vec![]),
     };
-    let culprit = found.as_ref().and_then(|commit| Some(Culprit { commit, trial: state.trial(&commit.id)? }));
-    let telling = state.telling();
-    let of_bad =
-        || state.bad.iter().flat_map(|bad| &bad.failures).find(|failure| telling.contains(&failure.case));
-    let failed = culprit.as_ref().and_then(|culprit| culprit.trial.failures.first()).or_else(of_bad);
+    let trial = found.as_ref().and_then(|commit| state.trial(&commit.id));
+    let culprit = found.as_ref().zip(trial.as_ref()).map(|(commit, trial)| Culprit { commit, trial });
+    let at_bad = state.trial(&state.question.bad.commit);
+    let failed = trial.iter().chain(&at_bad).find_map(|trial| trial.failures.first());
     let failed = failed.context("find the failure that the bisection is about")?;
     let plan = plan::named(std::slice::from_ref(&failed.case), "the report").ok();
     let planned = plan.as_ref().and_then(|plan| plan.first());
