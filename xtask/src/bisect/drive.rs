@@ -109,13 +109,18 @@ impl Bisect<'_> {
             }
             Verdict::Good => {
                 let runs = if repeat == 1 { "one run".to_owned() } else { format!("{repeat} runs each") };
+                let more = match repeat.saturating_mul(4).clamp(10, odds::MOST_RUNS) {
+                    more if more > repeat => {
+                        format!(" if the failure does not show every time, --repeat {more} tries more often")
+                    }
+                    _ => String::new(),
+                };
                 return Err(self.hopeless(
                     Code::Usage,
                     format!(
-                        "--bad {bad} is not bad: {} of {} cases failed in {runs} (hint: are --good and --bad swapped? if the failure does not show every time, --repeat {} tries more often)",
+                        "--bad {bad} is not bad: {} of {} cases failed in {runs} (hint: are --good and --bad swapped?{more})",
                         trial.failing().len(),
                         cases.len(),
-                        repeat.saturating_mul(4).max(10),
                     ),
                 ));
             }

@@ -8,6 +8,7 @@ use clap::ValueEnum as _;
 use crate::bisect::drive::Bisect;
 use crate::bisect::git::{Commit, Repository};
 use crate::bisect::kernels::Kernels;
+use crate::bisect::odds::MOST_RUNS;
 use crate::bisect::report::{self, Culprit};
 use crate::bisect::state::{End, Question, State};
 use crate::bisect::{self, Asked, Resume};
@@ -34,7 +35,7 @@ pub struct Options {
     #[arg(long, value_name = "REV", required_unless_present = "resume")]
     bad: Option<String>,
     /// Run the cases N times a commit: it is good if none fails in any run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RUNS)))]
     repeat: u32,
     /// Go on with the bisection of this tree that was interrupted; so does the same command again
     #[arg(long = "continue", conflicts_with_all = ["Selection", "good", "bad", "repeat", "flavour", "boot", "restart"])]

@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 
 use crate::bisect::drive::told;
 use crate::bisect::kernels::Kernels;
+use crate::bisect::odds::MOST_RUNS;
 use crate::bisect::runs_outside;
 use crate::cache::Cache;
 use crate::exit::{Code, WithCode as _, code_of};
@@ -28,7 +29,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = ".")]
     tree: Utf8PathBuf,
     /// Run the cases N times: good if none fails in any run; ends with the first failure
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RUNS)))]
     repeat: u32,
     #[command(flatten)]
     setting: Setting,
