@@ -109,6 +109,8 @@ impl Bisect<'_> {
             }
             Verdict::Good => {
                 let runs = if repeat == 1 { "one run".to_owned() } else { format!("{repeat} runs each") };
+                // What deviates as known, for one.
+                let also = if trial.why.is_empty() { String::new() } else { format!("; {}", trial.why) };
                 let more = match repeat.saturating_mul(4).clamp(10, odds::MOST_RUNS) {
                     more if more > repeat => {
                         format!(" if the failure does not show every time, --repeat {more} tries more often")
@@ -118,7 +120,7 @@ impl Bisect<'_> {
                 return Err(self.hopeless(
                     Code::Usage,
                     format!(
-                        "--bad {bad} is not bad: {} of {} cases failed in {runs} (hint: are --good and --bad swapped?{more})",
+                        "--bad {bad} is not bad: {} of {} cases failed in {runs}{also} (hint: are --good and --bad swapped?{more})",
                         trial.failing().len(),
                         cases.len(),
                     ),
@@ -141,12 +143,12 @@ impl Bisect<'_> {
             return Err(self.hopeless(Code::Untestable, message));
         }
         let seen = trial.failures.first().map(|failure| format!("{}: {}", failure.case, failure.in_short()));
+        let seen = seen.unwrap_or_else(|| trial.why.clone());
         state.good = Some(trial);
         if state.telling().is_empty() {
-            let seen = seen.unwrap_or_else(|| "none of the cases passes".to_owned());
             return Err(self.hopeless(
                 Code::Usage,
-                format!("--good {rev} is not good: what fails at --bad fails there as well ({seen}) (hint: name an older --good)"),
+                format!("--good {rev} is not good: what fails at --bad does not pass there either ({seen}) (hint: name an older --good)"),
             ));
         }
         state.write(self.file)
@@ -176,6 +178,7 @@ impl Bisect<'_> {
             short(&commit)
         ));
         let trial = self.test(state, &commit, telling, true, tester)?;
+        let trial = trial.of_step(telling, state.question.repeat);
         self.progress.line(&format!("== step {number}: {} ({:.0} s)", told(&trial), trial.seconds.total()));
         Ok(Step { commit, subject, left, trial })
     }

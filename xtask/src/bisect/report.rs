@@ -79,7 +79,8 @@ fn row(step: &str, left: &str, commit: &str, trial: &Trial, subject: &str) -> [S
 fn runs(trial: &Trial) -> String {
     let all: Vec<_> = trial.runs.keys().cloned().collect();
     match trial.verdict {
-        Verdict::Skip => "none".to_owned(),
+        Verdict::Skip if trial.folder.is_empty() => "none".to_owned(),
+        Verdict::Skip => "undecided".to_owned(),
         Verdict::Good => format!("{} clean", trial.runs()),
         Verdict::Bad => format!("{} of {} failed", trial.runs_with_failure(&all), trial.runs()),
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::drive::{Ask, Bisect, Tester};
+use super::drive::{Ask, Bisect, Tester, told};
 use super::git::Repository;
 use super::state::{End, Question, State};
 use super::trial::{Failure, Runs, Trial, Verdict};
@@ -26,7 +26,7 @@ struct Lab {
     commits: Vec<String>,
 }
 
-/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, or `h`alf of the time; or `skip`.
+/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, `h`alf of the time, or `d`eviates as known; or `skip`.
 struct Fake {
     tree: Utf8PathBuf,
     tested: Vec<String>,
@@ -48,9 +48,14 @@ impl Tester for Fake {
             return Ok(Trial::skip("does not build".into()));
         }
         let mut runs: BTreeMap<String, Runs> = BTreeMap::new();
+        let mut why = String::new();
         for run in 1..=ask.repeat {
             for (case, letter) in CASES.iter().zip(said.chars()) {
                 if !ask.cases.iter().any(|asked| asked == case) {
+                    continue;
+                }
+                if letter == 'd' {
+                    why = format!("{case}: KnownDeviation: as stock kernels do");
                     continue;
                 }
                 // The generator of ANSI C's example for rand(): the same throws in every run of this test.
@@ -71,7 +76,7 @@ impl Tester for Fake {
             evidence: vec![],
             folder: String::new(),
         };
-        let mut trial = Trial { verdict: Verdict::Good, runs, ..Trial::skip(String::new()) };
+        let mut trial = Trial { verdict: Verdict::Good, runs, ..Trial::skip(why) };
         trial.failures = trial.failing().iter().map(failure).collect();
         if !trial.failures.is_empty() {
             trial.verdict = Verdict::Bad;
@@ -159,6 +164,14 @@ impl Lab {
         self.commits.iter().position(|known| known == commit).unwrap()
     }
 
+    /// The numbers of the commits that are left.
+    fn range(&self, state: &State) -> Vec<usize> {
+        let Some(End::OneOf(range)) = &state.end else { panic!("{:?}", state.end) };
+        let mut range: Vec<_> = range.iter().map(|commit| self.number(commit)).collect();
+        range.sort_unstable();
+        range
+    }
+
     fn error(&self, asked: &Asked) -> String {
         let error = self.bisect(Some(asked), None).unwrap_err();
         assert_eq!(code_of(&error), Code::Usage, "{error:#}");
@@ -231,10 +244,27 @@ fn a_finished_bisection_is_told_again_and_tests_nothing() {
 fn what_can_not_be_tested_is_a_range() {
     let lab = Lab::new(&["pp", "pp", "skip", "skip", "fp", "fp"]);
     let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
-    let Some(End::OneOf(range)) = &state.end else { panic!("{:?}", state.end) };
-    let mut range: Vec<_> = range.iter().map(|commit| lab.number(commit)).collect();
-    range.sort_unstable();
-    assert_eq!(range, [2, 3, 4]);
+    assert_eq!(lab.range(&state), [2, 3, 4]);
+}
+
+#[test]
+fn a_commit_that_only_deviates_as_known_is_neither_good_nor_bad() {
+    let lab = Lab::new(&["pp", "pp", "dp", "fp"]);
+    let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    assert_eq!(lab.range(&state), [2, 3]);
+    let step = state.steps.iter().find(|step| step.commit == lab.commits[2]).unwrap();
+    assert_eq!(told(&step.trial), "skip: a::one: KnownDeviation: as stock kernels do");
+    for (verdicts, part) in [
+        (["pp", "dp"], "is not bad: 0 of 2 cases failed in one run; a::one: KnownDeviation: as stock"),
+        (
+            ["dp", "fp"],
+            "is not good: what fails at --bad does not pass there either (a::one: KnownDeviation: as stock",
+        ),
+    ] {
+        let lab = Lab::new(&verdicts);
+        let error = lab.error(&lab.asked(1));
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -258,7 +288,7 @@ fn only_cases_that_fail_at_bad_and_pass_at_good_tell() {
     let hopeless = Lab::new(&["pf", "pf", "pf"]);
     let error = hopeless.error(&hopeless.asked(1));
     assert!(
-        error.contains("is not good: what fails at --bad fails there as well (a::two: Fail: x)"),
+        error.contains("is not good: what fails at --bad does not pass there either (a::two: Fail: x)"),
         "{error}"
     );
 }

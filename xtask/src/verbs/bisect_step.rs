@@ -14,7 +14,7 @@ use crate::bisect::runs_outside;
 use crate::cache::Cache;
 use crate::exit::{Code, WithCode as _, code_of};
 use crate::progress::Progress;
-use crate::run::plan::{Scope, Selection};
+use crate::run::plan::{Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Setting};
 
 /// The verb's name on the command line.
@@ -58,7 +58,8 @@ fn step(options: &Options) -> anyhow::Result<Code> {
         skip_other_trees: false,
     };
     let out = runs_outside(&options.tree, &options.setting.out, &cache, &progress)?;
-    let trial = kernels.trial(&plan, options.repeat, true, &out)?;
+    let cases: Vec<String> = plan.iter().map(Planned::full_name).collect();
+    let trial = kernels.trial(&plan, options.repeat, true, &out)?.of_step(&cases, options.repeat);
     println!("{} ({:.0} s)", told(&trial), trial.seconds.total());
     for line in trial.failures.iter().flat_map(|failure| &failure.evidence) {
         println!("  {line}");
