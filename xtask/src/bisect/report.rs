@@ -158,22 +158,8 @@ fn unlike(state: &State) -> Vec<(&Step, &Failure)> {
 fn introduced(state: &State) -> String {
     match &state.end {
         Some(End::Found(commit)) => short(commit).to_owned(),
-        _ => format!("{}..{}", short(last_good(state)), short(first_bad(state))),
+        _ => format!("{}..{}", short(state.last_good()), short(state.first_bad())),
     }
-}
-
-/// The last commit that was found good.
-fn last_good(state: &State) -> &str {
-    last(state, Verdict::Good).unwrap_or(&state.question.good.commit)
-}
-
-/// The last commit that was found bad: each one is older than the one before.
-fn first_bad(state: &State) -> &str {
-    last(state, Verdict::Bad).unwrap_or(&state.question.bad.commit)
-}
-
-fn last(state: &State, verdict: Verdict) -> Option<&str> {
-    state.steps.iter().rev().find(|step| step.trial.verdict == verdict).map(|step| step.commit.as_str())
 }
 
 /// The mail. `failed` is the failure that it is about, `planned` its case.
@@ -214,7 +200,7 @@ pub fn regression(
         out += &odds::confidence(odds, *repeat, state.good_steps());
     }
     let _ = write!(out, "\n{}", state.log);
-    let at = culprit.map_or_else(|| short(first_bad(state)), |culprit| short(&culprit.commit.id));
+    let at = culprit.map_or_else(|| short(state.first_bad()), |culprit| short(&culprit.commit.id));
     let _ = writeln!(
         out,
         "\nTo see it again, in a checkout of dm-pushback, with LINUX a checkout of {at}:\n\n    cargo xtask test --tree LINUX --flavour {} --repeat {repeat} '{}'",

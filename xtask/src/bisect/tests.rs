@@ -26,7 +26,8 @@ struct Lab {
     commits: Vec<String>,
 }
 
-/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, `h`alf of the time, or `d`eviates as known; or `skip`.
+/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, `h`alf of the time, or `d`eviates as known; or `skip`,
+/// or `host`, which fails there.
 struct Fake {
     tree: Utf8PathBuf,
     tested: Vec<String>,
@@ -46,6 +47,9 @@ impl Tester for Fake {
         self.tested.push(said.clone());
         if said == "skip" {
             return Ok(Trial::skip("does not build".into()));
+        }
+        if said == "host" {
+            return Err(coded(Code::HostFailed, "no agent"));
         }
         let mut runs: BTreeMap<String, Runs> = BTreeMap::new();
         let mut why = String::new();
@@ -245,6 +249,40 @@ fn what_can_not_be_tested_is_a_range() {
     let lab = Lab::new(&["pp", "pp", "skip", "skip", "fp", "fp"]);
     let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
     assert_eq!(lab.range(&state), [2, 3, 4]);
+}
+
+#[test]
+fn a_commit_at_which_the_host_fails_every_time_can_be_left_out() {
+    let lab = Lab::new(&["pp", "pp", "host", "fp", "fp"]);
+    for asked in [Some(lab.asked(1)), None] {
+        let error = lab.bisect(asked.as_ref(), None).unwrap_err();
+        assert_eq!(code_of(&error), Code::HostFailed);
+        let way_on = format!(
+            "no agent (hint: if this happens at this commit every time, --continue --skip {} ",
+            &lab.commits[2][..12]
+        );
+        assert!(format!("{error:#}").starts_with(&way_on), "{error:#}");
+    }
+    let leave_out =
+        |rev: &str| super::leave_out(&lab.repository, &[rev.to_owned()], &lab.cache, &Progress::silent());
+    for (rev, part) in [
+        ("main", "--skip main does not lie between --good"),
+        (lab.commits[0].as_str(), "does not lie between --good"),
+        ("v7.99", "has no such commit"),
+    ] {
+        let error = leave_out(rev).unwrap_err();
+        assert_eq!(code_of(&error), Code::Usage);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    // Twice: the same command again.
+    for _ in 0..2 {
+        leave_out(&lab.commits[2]).unwrap();
+    }
+    let (state, _) = lab.bisect(None, None).unwrap();
+    assert_eq!(lab.range(&state), [2, 3]);
+    let step = state.steps.iter().find(|step| step.commit == lab.commits[2]).unwrap();
+    assert_eq!((told(&step.trial).as_str(), step.left), ("skip: left out by --skip", 4));
+    assert!(leave_out(&lab.commits[1]).unwrap_err().to_string().contains("there is no unfinished bisection"));
 }
 
 #[test]

@@ -40,6 +40,9 @@ pub struct Options {
     /// Go on with the bisection of this tree that was interrupted; so does the same command again
     #[arg(long = "continue", conflicts_with_all = ["Selection", "good", "bad", "repeat", "flavour", "boot", "restart"])]
     resume: bool,
+    /// Leave this commit out, at which the host fails every time (repeatable)
+    #[arg(long, value_name = "REV", requires = "resume", conflicts_with_all = ["good", "bad"])]
+    skip: Vec<String>,
     /// Drop what is known of an earlier bisection of this tree
     #[arg(long)]
     restart: bool,
@@ -56,8 +59,11 @@ pub struct Options {
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let resume = if options.restart { Resume::Restart } else { Resume::IfSame };
-    let told =
-        bisect(&options.tree, options.asked()?, resume, &options.setting, options.jobs, &Progress::new())?;
+    let progress = Progress::new();
+    if !options.skip.is_empty() {
+        bisect::leave_out(&Repository::open(&options.tree)?, &options.skip, &Cache::open()?, &progress)?;
+    }
+    let told = bisect(&options.tree, options.asked()?, resume, &options.setting, options.jobs, &progress)?;
     print!("{}", told.text);
     Ok(told.code())
 }
