@@ -131,17 +131,20 @@ pub fn result(state: &State, culprit: Option<&Culprit<'_>>, range: &[Commit]) ->
     out
 }
 
-/// Cases that tell, and that the found commit did not break.
+/// Cases that tell, and that were not seen to fail at the found commit.
 fn others(out: &mut String, state: &State, trial: &Trial) {
-    let passed = trial.passing(state.question.repeat);
-    let other: Vec<_> = state.telling().into_iter().filter(|case| passed.contains(case)).collect();
-    if !other.is_empty() {
-        let _ = writeln!(
-            out,
-            "\nThese fail at --bad as well, but pass here: another commit broke them, bisect them by themselves:"
-        );
-        for case in other {
-            let _ = writeln!(out, "  {case}");
+    let (failed, passed) = (trial.failing(), trial.passing(state.question.repeat));
+    let others = state.telling().into_iter().filter(|case| !failed.contains(case));
+    let (passed, open): (Vec<_>, Vec<_>) = others.partition(|case| passed.contains(case));
+    for (cases, words) in [
+        (passed, "but pass here: another commit broke them, bisect them by themselves"),
+        (
+            open,
+            "and were not run to the end here, where the first failure ends the test; bisect them by themselves",
+        ),
+    ] {
+        if !cases.is_empty() {
+            let _ = writeln!(out, "\nThese fail at --bad as well, {words}:\n  {}", cases.join("\n  "));
         }
     }
 }
@@ -341,16 +344,28 @@ mod tests {
         state.steps[2].trial.failures[0].name = "data is what was written".into();
         let more = Runs { passed: [1, 2, 3].into(), failed: [].into() };
         let bad_too = Runs { passed: [].into(), failed: [1, 2, 3].into() };
-        for (trial, runs) in
-            [(state.bad.as_mut().unwrap(), bad_too), (state.good.as_mut().unwrap(), more.clone())]
+        let part = Runs { passed: [1].into(), failed: [].into() };
+        for (trial, runs) in [(state.bad.as_mut().unwrap(), &bad_too), (state.good.as_mut().unwrap(), &more)]
         {
-            trial.runs.insert("noflush::y[rq]".into(), runs);
+            for case in ["noflush::y[rq]", "noflush::z[rq]", "noflush::z[bio]"] {
+                trial.runs.insert(case.into(), runs.clone());
+            }
         }
         state.steps[2].trial.runs.insert("noflush::y[rq]".into(), more);
+        state.steps[2].trial.runs.insert("noflush::z[rq]".into(), part);
         let commit = commit();
         let text = result(&state, Some(&Culprit { commit: &commit, trial: &state.steps[2].trial }), &[]);
         assert!(text.contains("failed in another way than --bad, and may have another bug:\n  cccccccccccc noflush::x[bio]: Fail: data is what was written"), "{text}");
-        assert!(text.contains("bisect them by themselves:\n  noflush::y[rq]\n"), "{text}");
+        assert!(
+            text.contains(
+                "but pass here: another commit broke them, bisect them by themselves:\n  noflush::y[rq]\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("ends the test; bisect them by themselves:\n  noflush::z[bio]\n  noflush::z[rq]\n"),
+            "{text}"
+        );
     }
 
     #[test]
