@@ -405,6 +405,25 @@ fn runs_never_go_into_the_users_tree() {
 }
 
 #[test]
+fn a_worktree_that_is_gone_is_made_again_and_those_of_the_user_stay_known() {
+    let lab = Lab::new(&["pp", "fp"]);
+    let users = lab.root.join("users");
+    git(&lab.linux(), &["worktree", "add", "--quiet", "--detach", users.as_str()]);
+    fs_err::remove_dir_all(&users).unwrap();
+    let opened = lab.open(Some(lab.asked(1).question(&lab.repository).unwrap()), Resume::IfSame).unwrap();
+    for _ in 0..2 {
+        let ours = opened.worktree(&lab.repository).unwrap();
+        ours.checkout(&lab.commits[1]).unwrap();
+        // As a run leaves it that is killed while git makes it.
+        let ours_in_git = git(&ours.root, &["rev-parse", "--path-format=absolute", "--git-dir"]);
+        fs_err::write(Utf8Path::new(&ours_in_git).join("locked"), "initializing").unwrap();
+        fs_err::remove_dir_all(&ours.root).unwrap();
+    }
+    let known = git(&lab.linux(), &["worktree", "list"]);
+    assert!(known.contains(users.as_str()), "{known}");
+}
+
+#[test]
 fn a_bare_repository_will_do() {
     let lab = Lab::new(&["pp", "pp", "fp"]);
     let bare = lab.root.join("bare.git");
