@@ -2,12 +2,14 @@
 //! Pages of runs as they end, and as they do not; `tests/html_report` looks at them in a browser.
 
 use guest::condition::{Condition, QueueMode};
+use guest::trace::{Io, Step, What};
 use proptest::prelude::*;
 
 use super::*;
 use crate::event::{FORMAT, Kind, Source};
 use crate::report::model::{CaseResult, fold};
 use crate::report::tests::every_outcome;
+use crate::report::timeline::TimeLine;
 
 /// The page of one run.
 fn of(events: &[Event]) -> String {
@@ -209,6 +211,27 @@ fn a_page_has_an_end() {
     let full = page(0, FOR_OTHERS).len();
     let less = page(0, 6000);
     assert!(lines(&less) > 0 && less.len() < full, "{} of {full}", less.len());
+}
+
+#[test]
+fn io_that_is_stuck_until_a_clock_runs_out_is_drawn_until_then() {
+    let event = |t: f64, kind| Event { v: FORMAT, t, src: Source::Guest, vm: Some(1), case: None, kind };
+    let queued = What::Io(Io {
+        step: Step::Queued,
+        kind: "bio".into(),
+        op: "W".into(),
+        sector: 0,
+        sectors: 8,
+        error: 0,
+    });
+    let events = [
+        event(1.0, Kind::Line { text: "hello".into() }),
+        event(1.5, Kind::Traced { dev: "254:0".into(), what: queued }),
+        event(2.0, Kind::Expired { clock: "case".into(), seconds: 1.0 }),
+    ];
+    let line = TimeLine::of(&events.iter().collect::<Vec<_>>());
+    let picture = drawing::draw(&line, drawing::Detail::Full).into_string();
+    assert_eq!(piece(&picture, "<path class=\"tgt\" d=\"", "\""), "M380 34V4H760V34z");
 }
 
 proptest! {
