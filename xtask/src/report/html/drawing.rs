@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::text::shown;
+use crate::report::history::missing;
 use crate::report::timeline::{
     Clock, Doing, Mark, Moment, PathLane, PathState, Returned, SuspendLane, TimeLine, Where,
 };
@@ -79,6 +80,9 @@ pub fn draw(line: &TimeLine, detail: Detail) -> Markup {
             }
         }
         @if more > 0 { p.note { (more) " more paths are not drawn" } }
+        @if let Some(cut) = &line.cut {
+            p.note { "The kernel's trace is " (shown(&missing(cut))) ": where I/O was, and what suspends did, is drawn as far as it goes" }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! Pages of runs as they end, and as they do not; `tests/html_report` looks at them in a browser.
 
 use guest::condition::{Condition, QueueMode};
+use guest::message::Cut;
 use guest::trace::{Io, Step, What};
 use proptest::prelude::*;
 
@@ -232,6 +233,15 @@ fn io_that_is_stuck_until_a_clock_runs_out_is_drawn_until_then() {
     let line = TimeLine::of(&events.iter().collect::<Vec<_>>());
     let picture = drawing::draw(&line, drawing::Detail::Full).into_string();
     assert_eq!(piece(&picture, "<path class=\"tgt\" d=\"", "\""), "M380 34V4H760V34z");
+}
+
+#[test]
+fn a_drawing_says_that_the_trace_is_incomplete() {
+    let cut = Cut { left_out: 7, lost: 2, unreadable: vec!["expected <an event>".into()] };
+    let kind = Kind::TraceCut { cut };
+    let event = Event { v: FORMAT, t: 1.0, src: Source::Guest, vm: Some(1), case: None, kind };
+    let picture = drawing::draw(&TimeLine::of(&[&event]), drawing::Detail::Compact).into_string();
+    insta::assert_snapshot!(piece(&picture, "<p class=\"note\">", "</p>"), @"The kernel's trace is incomplete: 7 more events, 2 lost by the kernel; expected &lt;an event&gt;: where I/O was, and what suspends did, is drawn as far as it goes");
 }
 
 proptest! {
