@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::command::Tool;
 use crate::exit::{Code, coded};
 use crate::host::apt::Apt;
+use crate::interrupt;
 use crate::kernel::package::{self, Package};
 use crate::kernel::recipe::path_with_sbin;
 use crate::kernel::store::InUse;
@@ -100,6 +101,8 @@ fn resolve(name: &str, find: impl Fn(&str) -> Option<Package>) -> anyhow::Result
             continue;
         }
         let Some(package) = find(&next) else {
+            // apt was stopped, and knows it perhaps.
+            interrupt::check()?;
             let wanted_by = if next == name { String::new() } else { format!(", which {name} depends on") };
             return Err(coded(
                 Code::Usage,
