@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::exit::{Code, coded};
 use crate::kernel::Flavour;
 use crate::progress::Progress;
-use crate::report::write_file;
+use crate::report::{put, write_file};
 use crate::run::plan::{self, Planned, Scope, Selection};
 use crate::run::prepare::{Boot, Choice, Setting, as_option};
 
@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
         bisect::leave_out(&Repository::open(&options.tree)?, &options.skip, &Cache::open()?, &progress)?;
     }
     let told = bisect(&options.tree, options.asked()?, resume, &options.setting, options.jobs, &progress)?;
-    print!("{}", told.text);
+    put(None, &told.text)?;
     Ok(told.code())
 }
 

@@ -3,6 +3,7 @@
 //! one thing that `test` does not: for git every status from 1 to 127 but 125 means bad, so that wrong usage, which is 2
 //! elsewhere, must end the bisection.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
@@ -14,6 +15,7 @@ use crate::bisect::runs_outside;
 use crate::cache::Cache;
 use crate::exit::{Code, WithCode as _, code_of};
 use crate::progress::Progress;
+use crate::report::put;
 use crate::run::plan::{Planned, Scope, Selection};
 use crate::run::prepare::{Choice, Setting};
 
@@ -60,10 +62,11 @@ fn step(options: &Options) -> anyhow::Result<Code> {
     let out = runs_outside(&options.tree, &options.setting.out, &cache, &progress)?;
     let cases: Vec<String> = plan.iter().map(Planned::full_name).collect();
     let trial = kernels.trial(&plan, options.repeat, true, &out)?.of_step(&cases, options.repeat);
-    println!("{} ({:.0} s)", told(&trial), trial.seconds.total());
+    let mut text = format!("{} ({:.0} s)\n", told(&trial), trial.seconds.total());
     for line in trial.failures.iter().flat_map(|failure| &failure.evidence) {
-        println!("  {line}");
+        let _ = writeln!(text, "  {line}");
     }
+    put(None, &text)?;
     Ok(trial.verdict.code())
 }
 
