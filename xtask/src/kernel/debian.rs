@@ -65,8 +65,8 @@ pub fn obtain(name: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<
     let (bzimage, release) = image(&root, name)?;
     let mut kernel = prebuilt::open(&bzimage, &modules(&root).join(&release))?;
     // The last one is what all others only lead to.
-    kernel.manifest.source =
-        packages.last().map_or_else(String::new, |p| format!("deb {} {}", p.name, p.version));
+    let image = packages.last().map_or_else(String::new, |p| format!(" ({} {})", p.name, p.version));
+    kernel.manifest.source = format!("deb {name}{image}");
     kernel.manifest.origin = packages.iter().map(Package::origin).collect::<Vec<_>>().join(", ");
     kernel.in_use = in_use.map(Arc::new);
     Ok(kernel)

@@ -244,6 +244,27 @@ fn a_drawing_says_that_the_trace_is_incomplete() {
     insta::assert_snapshot!(piece(&picture, "<p class=\"note\">", "</p>"), @"The kernel's trace is incomplete: 7 more events, 2 lost by the kernel; expected &lt;an event&gt;: where I/O was, and what suspends did, is drawn as far as it goes");
 }
 
+#[test]
+fn runs_of_a_branch_are_one_column_and_the_newest_commit_is_told() {
+    let at = |source: &str| {
+        let kernel = KernelFacts { source: source.into(), flavour: "lock".into(), ..KernelFacts::default() };
+        Results { kernel, cases: vec![result(QueueMode::Bio, Status::Pass, "")], ..Results::default() }
+    };
+    let runs = ["git https://h/x.git#next (0123456789ab)", "git https://h/x.git#next (ba9876543210)"].map(at);
+    let name = column(&runs[0].kernel);
+    let page = page("index", &[shown(&name, "Monday", &runs[0]), shown(&name, "Tuesday", &runs[1])]);
+    assert!(page.contains("#next (ba9876543210)") && !page.contains("0123456789ab"));
+    assert!(page.contains("history from 1 earlier"));
+    for (source, told) in [
+        ("git https://h/x.git#next (ba9876543210)", "git https://h/x.git#next, lock"),
+        ("git /srv/linux (mine)#next (ba9876543210)", "git /srv/linux (mine)#next, lock"),
+        ("deb linux-image-amd64 (linux-image-6.1.0-56-amd64 6.1.192-2)", "deb linux-image-amd64, lock"),
+        ("tree /srv/linux (mine)", "tree /srv/linux (mine), lock"),
+    ] {
+        assert_eq!(column(&at(source).kernel), told);
+    }
+}
+
 proptest! {
     #[test]
     fn text_of_a_kernel_never_becomes_markup(text in "(?s).{0,40}", odd in "[<>&\"'/a-z!-]{0,20}") {
