@@ -16,6 +16,9 @@ use crate::progress::Progress;
 /// Seconds after which a connection over HTTP without a thousand bytes a second is given up.
 const PATIENCE: &str = "60";
 
+/// Where the refs that were asked for are kept, under names of ours.
+const REFS: &str = "refs/dm-pushback";
+
 /// A ref of a repository, checked out.
 #[derive(Debug)]
 pub struct Checkout {
@@ -45,6 +48,7 @@ pub fn obtain(url: &str, reference: &str, cache: &Cache, progress: &Progress) ->
     let name = sha::key(&[("ref", reference)]);
     let repository = Repository { dir: home.join("objects.git"), url: &url };
     let commit = if repository.dir.exists() {
+        repository.unlock()?;
         repository.fetch(reference, &name, cache, progress)?
     } else {
         // Published when it holds something: a URL that is wrong leaves nothing.
@@ -122,6 +126,20 @@ impl Repository<'_> {
         self.tool().args(args).read()
     }
 
+    /// Removes git's own locks, which a run that was killed leaves: we hold the lock of this repository, so no git is alive that could
+    /// have made them.
+    fn unlock(&self) -> anyhow::Result<()> {
+        for folder in [self.dir.clone(), self.dir.join(REFS)] {
+            for entry in folder.read_dir_utf8().into_iter().flatten() {
+                let path = entry?.into_path();
+                if path.extension() == Some("lock") {
+                    fs_err::remove_file(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gets what is new of a ref and returns the commit, if that is one of a kernel source.
     fn fetch(
         &self,
@@ -134,13 +152,13 @@ impl Repository<'_> {
         cache.require_free(unpacked::SOURCE_BYTES, &format!("the source {what}"))?;
         let step = progress.step(format!("fetch {what}"));
         // Kept under a name of ours: it is what the next fetch starts from.
-        let refspec = format!("+{reference}:refs/dm-pushback/{name}");
+        let refspec = format!("+{reference}:{REFS}/{name}");
         self.tool()
             .args(["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--"])
             .args([self.url, &refspec])
             .run()
             .map_err(|error| refused(&shown(self.url), reference, error))?;
-        let commit = self.git(["rev-parse", "--verify", &format!("refs/dm-pushback/{name}^{{commit}}")]);
+        let commit = self.git(["rev-parse", "--verify", &format!("{REFS}/{name}^{{commit}}")]);
         let commit = commit.map_err(|_| coded(Code::Usage, format!("{what} is not a commit")))?.text;
         let args = ["ls-tree", "--name-only", &commit, "--"].into_iter().chain(shape::PARTS);
         let there = self.git(args)?.text;
@@ -164,10 +182,6 @@ impl Repository<'_> {
                 .env("GIT_INDEX_FILE", index.as_str())
                 .run()
         };
-        // Of a run that was killed: we hold the lock of this repository.
-        for left in [format!("{index}.lock"), self.dir.join("HEAD.lock").into_string()] {
-            let _ = fs_err::remove_file(left);
-        }
         if dir.exists() {
             reset(dir)?;
             return Ok(());
@@ -313,6 +327,22 @@ mod tests {
             assert!(tagged.dir != dir && !tagged.dir.join("drivers/md/new.c").exists());
         }
         assert!(fixture.bytes() - bytes < 10_000);
+    }
+
+    #[test]
+    fn what_a_killed_run_leaves_is_in_nobodys_way() {
+        let fixture = Fixture::new();
+        let url = format!("file://{}", fixture.upstream());
+        let first = fixture.obtain(&url, "master").unwrap().dir;
+        let objects = first.with_file_name("objects.git");
+        let name = first.file_name().unwrap();
+        let locks = ["shallow.lock", "packed-refs.lock", "HEAD.lock", "config.lock"].map(str::to_owned);
+        for lock in locks.iter().chain(&[format!("{REFS}/{name}.lock"), format!("index-{name}.lock")]) {
+            fs_err::write(objects.join(lock), "").unwrap();
+        }
+        fixture.write("drivers/md/dm.c", "2");
+        let new = fixture.commit("two");
+        assert_eq!(fixture.obtain(&url, "master").unwrap().commit, new);
     }
 
     #[test]
