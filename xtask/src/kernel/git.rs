@@ -42,7 +42,9 @@ struct Repository<'a> {
 /// The newest files of a ref.
 pub fn obtain(url: &str, reference: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Checkout> {
     let url = checked(url, reference)?;
-    let key = sha::key(&[("url", &url)]);
+    let told = shown(&url);
+    // Another password opens the same repository.
+    let key = sha::key(&[("url", &told)]);
     let lock = cache.lock(&format!("git-{key}"), progress)?;
     let home = cache.path("git").join(key);
     let name = sha::key(&[("ref", reference)]);
@@ -57,19 +59,26 @@ pub fn obtain(url: &str, reference: &str, cache: &Cache, progress: &Progress) ->
         first.git(["init", "--quiet", "--bare", "--template="])?;
         let commit = first.fetch(reference, &name, cache, progress)?;
         cache.publish(scratch, &repository.dir)?;
-        fs_err::write(home.join("url"), &url)?;
+        fs_err::write(home.join("url"), &told)?;
         commit
     };
     let dir = home.join(&name);
     repository.check_out(&commit, &name, &dir, cache)?;
-    Ok(Checkout { dir, commit, _lock: lock, url: shown(&url) })
+    Ok(Checkout { dir, commit, _lock: lock, url: told })
 }
 
 /// A URL for messages and reports: without user and password.
-fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = host.rsplit('@').next().unwrap_or(host);
+    let host = match host.rsplit_once('@') {
+        // Without him it is another account.
+        Some((user, host)) if scheme.contains("ssh") => {
+            format!("{}@{host}", user.split(':').next().unwrap_or_default())
+        }
+        Some((_, host)) => host.to_owned(),
+        None => host.to_owned(),
+    };
     format!("{scheme}://{host}{path}")
 }
 
@@ -157,7 +166,7 @@ impl Repository<'_> {
             .args(["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--"])
             .args([self.url, &refspec])
             .run()
-            .map_err(|error| refused(&shown(self.url), reference, error))?;
+            .map_err(|error| refused(self.url, reference, &error))?;
         let commit = self.git(["rev-parse", "--verify", &format!("{REFS}/{name}^{{commit}}")]);
         let commit = commit.map_err(|_| coded(Code::Usage, format!("{what} is not a commit")))?.text;
         let args = ["ls-tree", "--name-only", &commit, "--"].into_iter().chain(shape::PARTS);
@@ -194,26 +203,29 @@ impl Repository<'_> {
 }
 
 /// What git's refusal to fetch means: there is no such ref, or nobody answers.
-fn refused(url: &str, reference: &str, error: Error) -> anyhow::Error {
-    let Error::Status { tail, .. } = &error else { return error.into() };
+fn refused(url: &str, reference: &str, error: &Error) -> anyhow::Error {
+    let told = shown(url);
+    let Error::Status { tail, .. } = error else {
+        return coded(Code::HostFailed, error.to_string().replace(url, &told));
+    };
     let no_such_ref =
         ["couldn't find remote ref", "not our ref", "unadvertised object", "no such remote ref"];
     if no_such_ref.iter().any(|sign| tail.contains(sign)) {
         return coded(
             Code::Usage,
             format!(
-                "{url} has no branch, tag or commit {reference} (hint: a commit is named by all of its digits)"
+                "{told} has no branch, tag or commit {reference} (hint: a commit is named by all of its digits)"
             ),
         );
     }
     if url.starts_with('/') && tail.contains("does not appear to be a git repository") {
-        return coded(Code::Usage, format!("{url} is not a git repository"));
+        return coded(Code::Usage, format!("{told} is not a git repository"));
     }
     let why = tail.lines().find(|line| line.starts_with("fatal: ")).or_else(|| tail.lines().last());
     let why = why.unwrap_or("git says nothing").trim_start_matches("fatal: ").trim_end_matches(':');
     coded(
         Code::HostFailed,
-        format!("can't fetch from {url}: {why} (hint: is the URL right, and can this host reach it?)"),
+        format!("can't fetch from {told}: {why} (hint: is the URL right, and can this host reach it?)"),
     )
 }
 
@@ -350,6 +362,8 @@ mod tests {
         for (url, told) in [
             ("https://me:secret@example.org:8/a@b.git", "https://example.org:8/a@b.git"),
             ("https://example.org", "https://example.org"),
+            ("https://token@example.org/linux.git#next", "https://example.org/linux.git#next"),
+            ("ssh://git:secret@example.org/linux.git", "ssh://git@example.org/linux.git"),
             ("git@example.org:linux.git", "git@example.org:linux.git"),
             ("file:///srv/linux.git", "file:///srv/linux.git"),
         ] {

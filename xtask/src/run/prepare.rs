@@ -304,5 +304,15 @@ mod tests {
         assert_eq!(Choice::default().options(), ["--variant", "pushback"]);
         let tree = Choice { tree: Some("/no/such/tree".into()), ..Choice::default() };
         assert_eq!(tree.options(), ["--tree", "/no/such/tree"]);
+        let url = Choice { tree: Some("https://me:secret@h/x.git#next".into()), ..Choice::default() };
+        assert_eq!(
+            url.options(),
+            ["--tree", "https://h/x.git#next"],
+            "this goes into files that are handed on"
+        );
+        assert!(
+            matches!(url.source(), Ok(Source::Git { url, .. }) if url == "https://me:secret@h/x.git"),
+            "and this is what git is given"
+        );
     }
 }
