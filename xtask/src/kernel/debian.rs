@@ -74,6 +74,13 @@ pub fn obtain(name: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<
 
 /// A name that apt can be given.
 fn checked(name: &str) -> anyhow::Result<&str> {
+    // A version may have a colon.
+    if name.split('=').next().is_some_and(|name| name.contains(':')) {
+        return Err(coded(
+            Code::Usage,
+            format!("`{name}` names an architecture, and only kernels of this host's run here: leave it out"),
+        ));
+    }
     let well_formed = |c: char| c.is_ascii_alphanumeric() || "+-.=:~".contains(c);
     if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(well_formed) {
         return Err(coded(
@@ -88,13 +95,6 @@ fn checked(name: &str) -> anyhow::Result<&str> {
 
 /// The packages of a kernel, the named one first, the image last.
 fn resolve(name: &str, find: impl Fn(&str) -> Option<Package>) -> anyhow::Result<Vec<Package>> {
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || "+-.=:~".contains(c);
-    if name.is_empty() || name.starts_with('-') || !name.chars().all(well_formed) {
-        return Err(coded(
-            Code::Usage,
-            format!("`{name}` is not the name of a package: --kernel deb:PACKAGE"),
-        ));
-    }
     let (mut waiting, mut seen, mut packages) = (vec![name.to_owned()], BTreeSet::new(), Vec::new());
     while let Some(next) = waiting.pop() {
         if !seen.insert(next.clone()) || packages.len() == MOST {
@@ -249,6 +249,10 @@ mod tests {
             assert_eq!(code_of(&error), Code::Usage);
             assert!(error.to_string().contains("is not the name of a package or a suite"), "{error}");
         }
+        let error = checked("linux-image-686:i386=1:6.1").unwrap_err();
+        assert_eq!(code_of(&error), Code::Usage);
+        insta::assert_snapshot!(error, @"`linux-image-686:i386=1:6.1` names an architecture, and only kernels of this host's run here: leave it out");
+        assert!(checked("linux-image-amd64=1:6.1.192-2~bpo1").is_ok());
     }
 
     #[test]

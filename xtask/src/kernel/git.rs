@@ -48,21 +48,24 @@ pub fn obtain(url: &str, reference: &str, cache: &Cache, progress: &Progress) ->
     let lock = cache.lock(&format!("git-{key}"), progress)?;
     let home = cache.path("git").join(key);
     let name = sha::key(&[("ref", reference)]);
+    let dir = home.join(&name);
+    if !dir.exists() {
+        cache.require_free(unpacked::SOURCE_BYTES, &format!("the source {told}#{reference}"))?;
+    }
     let repository = Repository { dir: home.join("objects.git"), url: &url };
     let commit = if repository.dir.exists() {
         repository.unlock()?;
-        repository.fetch(reference, &name, cache, progress)?
+        repository.fetch(reference, &name, progress)?
     } else {
         // Published when it holds something: a URL that is wrong leaves nothing.
         let scratch = cache.scratch("git-")?;
         let first = Repository { dir: Utf8PathBuf::try_from(scratch.path().to_owned())?, url: &url };
         first.git(["init", "--quiet", "--bare", "--template="])?;
-        let commit = first.fetch(reference, &name, cache, progress)?;
+        let commit = first.fetch(reference, &name, progress)?;
         cache.publish(scratch, &repository.dir)?;
         fs_err::write(home.join("url"), &told)?;
         commit
     };
-    let dir = home.join(&name);
     repository.check_out(&commit, &name, &dir, cache)?;
     Ok(Checkout { dir, commit, _lock: lock, url: told })
 }
@@ -85,18 +88,22 @@ pub fn shown(url: &str) -> String {
 /// The URL as git takes it from any folder, if both look right.
 fn checked(url: &str, reference: &str) -> anyhow::Result<String> {
     let usage = |text: String| Err(coded(Code::Usage, text));
+    let told = shown(url);
     if which("git").is_none() {
         return Err(coded(
             Code::HostFailed,
-            format!("{url} is a git repository, and this host has no git (hint: install it)"),
+            format!("{told} is a git repository, and this host has no git (hint: install it)"),
         ));
     }
-    // What git-check-ref-format(1) refuses, and what has a meaning in a refspec.
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
-    if reference.is_empty() || reference.starts_with(['-', '+', '/']) || reference.contains(odd) {
-        return usage(format!(
-            "`{reference}` in {url}#{reference} is not the name of a branch, a tag or a commit (hint: URL#REF)"
-        ));
+    // That leaves nothing that has a meaning in a refspec.
+    match Tool::new("git").args(["check-ref-format", "--allow-onelevel", reference]).read() {
+        Ok(_) => {}
+        Err(Error::Status { .. }) => {
+            return usage(format!(
+                "`{reference}` in {told}#{reference} is not the name of a branch, a tag or a commit (hint: URL#REF)"
+            ));
+        }
+        Err(error) => return Err(error.into()),
     }
     let path = Utf8Path::new(url);
     if let Ok(absolute) = path.canonicalize_utf8() {
@@ -150,15 +157,8 @@ impl Repository<'_> {
     }
 
     /// Gets what is new of a ref and returns the commit, if that is one of a kernel source.
-    fn fetch(
-        &self,
-        reference: &str,
-        name: &str,
-        cache: &Cache,
-        progress: &Progress,
-    ) -> anyhow::Result<String> {
+    fn fetch(&self, reference: &str, name: &str, progress: &Progress) -> anyhow::Result<String> {
         let what = format!("{}#{reference}", shown(self.url));
-        cache.require_free(unpacked::SOURCE_BYTES, &format!("the source {what}"))?;
         let step = progress.step(format!("fetch {what}"));
         // Kept under a name of ours: it is what the next fetch starts from.
         let refspec = format!("+{reference}:{REFS}/{name}");
@@ -414,6 +414,11 @@ mod tests {
                 "`a..b:c` in file://DIR/upstream#a..b:c is not the name of a branch",
             ),
             (&url, "", Code::Usage, "`` in file://DIR/upstream# is not the name"),
+            (&url, "a..b", Code::Usage, "`a..b` in file://DIR/upstream#a..b is not the name"),
+            (&url, "x.lock", Code::Usage, "is not the name"),
+            (&url, "x/", Code::Usage, "is not the name"),
+            (&url, "--branch", Code::Usage, "is not the name"),
+            (&url, "+x", Code::Usage, "has no branch, tag or commit +x"),
             ("file:///no/such/place", "master", Code::Usage, "there is no repository /no/such/place"),
             ("no/such/place", "master", Code::Usage, "there is no repository no/such/place"),
             (fixture.cache.root().as_str(), "master", Code::Usage, "DIR/cache is not a git repository"),
