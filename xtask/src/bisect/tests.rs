@@ -13,7 +13,7 @@ use super::trial::{Failure, Runs, Trial, Verdict};
 use super::{Asked, Opened, Resume, open};
 use crate::cache::Cache;
 use crate::exit::{Code, code_of, coded};
-use crate::kernel::{TREE_PARTS, git_in};
+use crate::kernel::{git_in, pretend_tree};
 use crate::progress::Progress;
 
 /// A repository with one line of history, and a cache.
@@ -112,10 +112,7 @@ impl Lab {
         let linux = root.join("linux");
         fs_err::create_dir(&linux).unwrap();
         git(&linux, &["init", "--quiet", "--initial-branch=main"]);
-        for file in TREE_PARTS {
-            fs_err::create_dir_all(linux.join(file).parent().unwrap()).unwrap();
-            fs_err::write(linux.join(file), "").unwrap();
-        }
+        pretend_tree(&linux);
         let commits = verdicts.iter().enumerate().map(|(n, verdict)| commit(&linux, verdict, n)).collect();
         let repository = Repository::open(&linux).unwrap();
         let cache = Cache::at(&root.join("cache")).unwrap();

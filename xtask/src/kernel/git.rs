@@ -249,12 +249,7 @@ mod tests {
             let fixture = Self { _dir: dir, root, cache };
             fs_err::create_dir(fixture.upstream()).unwrap();
             fixture.git(&["init", "--quiet", "--initial-branch=master"]);
-            for part in shape::PARTS {
-                fixture.write(
-                    &format!("{part}{}", if part == "scripts/kconfig" { "/Makefile" } else { "" }),
-                    "1",
-                );
-            }
+            shape::pretend(&fixture.upstream());
             // Does not compress, so that what a fetch brings can be told by its size.
             let noise: String = (0..5_000u32).map(|n| sha::bytes(&n.to_le_bytes())).collect();
             fixture.write("noise", &noise);
@@ -317,14 +312,14 @@ mod tests {
         fixture.write("drivers/md/dm.c", "2");
         fixture.write("drivers/md/new.c", "new");
         fs_err::remove_file(fixture.upstream().join("Kconfig")).unwrap();
-        fixture.write("Kconfig", "1");
+        fixture.write("Kconfig", "");
         let new = fixture.commit("two");
         // Somebody was in the cache.
         fs_err::write(dir.join("Makefile"), "changed").unwrap();
         let second = fixture.obtain(&url, "master").unwrap();
         assert_eq!((&second.dir, &second.commit), (&dir, &new));
         let read = |file: &str| fs_err::read_to_string(dir.join(file)).unwrap();
-        assert_eq!([read("drivers/md/dm.c"), read("drivers/md/new.c"), read("Makefile")], ["2", "new", "1"]);
+        assert_eq!([read("drivers/md/dm.c"), read("drivers/md/new.c"), read("Makefile")], ["2", "new", ""]);
         assert_eq!(inode("noise"), noise);
         let more = fixture.bytes() - bytes;
         assert!(more < 10_000, "fetched {more} bytes for a change of a few");

@@ -45,6 +45,8 @@ pub use prune::prune;
 pub use series::repo::git_in;
 pub use sha::key as key_of;
 pub use shape::PARTS as TREE_PARTS;
+#[cfg(test)]
+pub use shape::pretend as pretend_tree;
 pub use source::{Source, from_anywhere};
 pub use store::{Entry, Manifest, list};
 
