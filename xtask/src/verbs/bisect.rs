@@ -23,8 +23,6 @@ use crate::run::prepare::{Boot, Choice, Setting, as_option};
 /// The verb's options.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    #[command(flatten)]
-    selection: Selection,
     /// A git repository of Linux; its checkout is not touched
     #[arg(long, value_name = "DIR", default_value = ".")]
     tree: Utf8PathBuf,
@@ -34,9 +32,6 @@ pub struct Options {
     /// A later revision at which one of them fails
     #[arg(long, value_name = "REV", required_unless_present = "resume")]
     bad: Option<String>,
-    /// Run the cases N times a commit: it is good if none fails in any run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RUNS)))]
-    repeat: u32,
     /// Go on with the bisection of this tree that was interrupted; so does the same command again
     #[arg(long = "continue", conflicts_with_all = ["Selection", "good", "bad", "repeat", "flavour", "boot", "restart"])]
     resume: bool,
@@ -50,10 +45,24 @@ pub struct Options {
     #[arg(long)]
     allow_dirty: bool,
     #[command(flatten)]
-    setting: Setting,
+    testing: Testing,
+}
+
+/// How a commit is tested, by whoever chooses it.
+#[derive(Debug, clap::Args)]
+pub struct Testing {
+    /// Which cases.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Run the cases N times a commit: it is good if every case passes every run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RUNS)))]
+    pub repeat: u32,
+    /// How kernels are built, on which machine they run, and where the results go.
+    #[command(flatten)]
+    pub setting: Setting,
     /// VMs side by side [default: as many as cores and memory allow]
     #[arg(short, long, value_name = "N")]
-    jobs: Option<usize>,
+    pub jobs: Option<usize>,
 }
 
 /// Runs the verb.
@@ -63,7 +72,8 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     if !options.skip.is_empty() {
         bisect::leave_out(&Repository::open(&options.tree)?, &options.skip, &Cache::open()?, &progress)?;
     }
-    let told = bisect(&options.tree, options.asked()?, resume, &options.setting, options.jobs, &progress)?;
+    let Testing { setting, jobs, .. } = &options.testing;
+    let told = bisect(&options.tree, options.asked()?, resume, setting, *jobs, &progress)?;
     put(None, &told.text)?;
     Ok(told.code())
 }
@@ -123,14 +133,15 @@ impl Options {
     /// The question, unless it is that of the bisection that is there.
     fn asked(&self) -> anyhow::Result<Option<Asked>> {
         let (Some(good), Some(bad)) = (&self.good, &self.bad) else { return Ok(None) };
-        let plan = self.selection.select(tests::catalogue(), Scope::Kernel)?;
+        let Testing { selection, repeat, setting, .. } = &self.testing;
+        let plan = selection.select(tests::catalogue(), Scope::Kernel)?;
         Ok(Some(Asked {
             good: good.clone(),
             bad: bad.clone(),
             cases: plan.iter().map(Planned::full_name).collect(),
-            repeat: self.repeat,
-            flavour: as_option(&self.setting.flavour.unwrap_or_default()),
-            boot: as_option(&self.setting.boot),
+            repeat: *repeat,
+            flavour: as_option(&setting.flavour.unwrap_or_default()),
+            boot: as_option(&setting.boot),
             allow_dirty: self.allow_dirty,
         }))
     }
