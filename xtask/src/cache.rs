@@ -84,19 +84,10 @@ impl Cache {
 
     /// Takes the lock called `name`; waits, and says for whom, while another process holds it.
     pub fn lock(&self, name: &str, progress: &Progress) -> anyhow::Result<Lock> {
-        let path = self.root.join("locks").join(name.replace('/', "_"));
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("open the lock {path}"))?;
         let mut told = false;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(locked) => return Ok(Lock { _file: locked }),
-                Err((back, Errno::EWOULDBLOCK)) => file = back,
-                Err((_, errno)) => return Err(errno).with_context(|| format!("lock {path}")),
+            if let Some(lock) = self.try_lock(name)? {
+                return Ok(lock);
             }
             if !told {
                 progress.line(&format!("waiting for another run that works on {name}"));
@@ -104,6 +95,22 @@ impl Cache {
             }
             interrupt::check()?;
             std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
+    /// The same, but `None` while another process holds it.
+    pub fn try_lock(&self, name: &str) -> anyhow::Result<Option<Lock>> {
+        let path = self.root.join("locks").join(name.replace('/', "_"));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("open the lock {path}"))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => Ok(Some(Lock { _file: locked })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).with_context(|| format!("lock {path}")),
         }
     }
 

@@ -4,13 +4,16 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
-use std::os::fd::OwnedFd;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
@@ -18,6 +21,9 @@ use crate::interrupt;
 
 /// Lines of output that an error shows.
 const TAIL_LINES: usize = 20;
+
+/// Milliseconds after which we look whether a program that prints nothing is to be stopped.
+const GLANCE_MS: u8 = 100;
 
 /// A program that did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +178,10 @@ impl Tool {
         })
     }
 
+    fn start_error(&self, source: std::io::Error) -> Error {
+        Error::Start { argv: self.argv(), source }
+    }
+
     fn status_error(&self, status: std::process::ExitStatus, took: Duration, tail: String) -> Error {
         Error::Status {
             argv: self.argv(),
@@ -183,58 +193,38 @@ impl Tool {
     }
 
     /// Runs it and returns standard output; standard error is shown in the error only.
+    /// Stops it when the user interrupts us meanwhile: what is to be cleaned up afterwards still runs.
     pub fn read(&self) -> Result<Output, Error> {
+        let before = interrupt::requested();
         let start = Instant::now();
-        tracing::debug!(argv = self.argv(), cwd = ?self.cwd, "run");
-        let output = self
-            .expression()
-            .stdout_capture()
-            .stderr_capture()
-            .run()
-            .map_err(|source| Error::Start { argv: self.argv(), source })?;
-        let took = start.elapsed();
-        let text = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
-        if output.status.success() {
+        let mut out = Vec::new();
+        let stop = || !before && interrupt::requested();
+        let ended =
+            self.watch(&self.expression().stderr_capture(), stop, |bytes| out.extend_from_slice(bytes))?;
+        let text = String::from_utf8_lossy(&out).trim_end_matches('\n').to_owned();
+        if ended.status.success() {
             return Ok(Output { text });
         }
-        let mut all = text;
-        all.push('\n');
-        all.push_str(&String::from_utf8_lossy(&output.stderr));
-        Err(self.status_error(output.status, took, last_lines(&all)))
+        let all = format!("{text}\n{}", String::from_utf8_lossy(&ended.stderr));
+        Err(self.status_error(ended.status, start.elapsed(), last_lines(&all)))
     }
 
     /// Runs it; each line of its output (standard output and error together) goes to `line`.
     /// Stops it when the user interrupts us.
     pub fn stream(&self, mut line: impl FnMut(&str)) -> Result<Duration, Error> {
         let start = Instant::now();
-        tracing::debug!(argv = self.argv(), cwd = ?self.cwd, "run");
-        let start_error = |source| Error::Start { argv: self.argv(), source };
-        let reader = self.expression().stderr_to_stdout().reader().map_err(start_error)?;
         let mut log = match &self.log {
             Some(path) => {
-                Some(fs_err::OpenOptions::new().create(true).append(true).open(path).map_err(start_error)?)
+                let opened = fs_err::OpenOptions::new().create(true).append(true).open(path);
+                Some(opened.map_err(|source| self.start_error(source))?)
             }
             None => None,
         };
         let mut tail = VecDeque::with_capacity(TAIL_LINES);
-        let mut lines = BufReader::new(&reader);
-        let mut raw = Vec::new();
-        loop {
-            if interrupt::requested() {
-                // The children got the terminal's SIGINT too; this is for SIGTERM and for programs that ignore it.
-                let _ = reader.kill();
-                return Err(Error::Interrupted { argv: self.argv() });
-            }
-            raw.clear();
-            match lines.read_until(b'\n', &mut raw) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(source) => return Err(start_error(source)),
-            }
-            let text = String::from_utf8_lossy(&raw);
+        let mut take = |raw: &[u8]| {
+            let text = String::from_utf8_lossy(raw);
             let text = text.trim_end_matches('\n');
             if let Some(log) = &mut log {
-                use std::io::Write as _;
                 let _ = writeln!(log, "{text}");
             }
             if tail.len() == TAIL_LINES {
@@ -242,17 +232,61 @@ impl Tool {
             }
             tail.push_back(text.to_owned());
             line(text);
-        }
-        let took = start.elapsed();
-        let status = match reader.try_wait() {
-            Ok(Some(output)) => output.status,
-            Ok(None) => return Ok(took), // closed its output and lives on: a daemon; none of ours
-            Err(source) => return Err(start_error(source)),
         };
-        if status.success() {
-            return Ok(took);
+        // A line whose end has not come yet.
+        let mut open = Vec::new();
+        let ended = self.watch(&self.expression().stderr_to_stdout(), interrupt::requested, |bytes| {
+            open.extend_from_slice(bytes);
+            let whole = open.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            open[..whole].split_inclusive(|byte| *byte == b'\n').for_each(&mut take);
+            open.drain(..whole);
+        })?;
+        if !open.is_empty() {
+            take(&open);
         }
-        Err(self.status_error(status, took, tail.into_iter().collect::<Vec<_>>().join("\n")))
+        if ended.status.success() {
+            return Ok(start.elapsed());
+        }
+        Err(self.status_error(ended.status, start.elapsed(), Vec::from(tail).join("\n")))
+    }
+
+    /// Runs it to its end, or until `stop`; standard output goes to `print` as it comes.
+    fn watch(
+        &self,
+        expression: &duct::Expression,
+        stop: impl Fn() -> bool,
+        mut print: impl FnMut(&[u8]),
+    ) -> Result<std::process::Output, Error> {
+        let start_error = |source| self.start_error(source);
+        let interrupted = || Error::Interrupted { argv: self.argv() };
+        tracing::debug!(argv = self.argv(), cwd = ?self.cwd, "run");
+        let (mut pipe, theirs) = std::io::pipe().map_err(start_error)?;
+        let child = expression.stdout_file(theirs).start().map_err(start_error)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if stop() {
+                // The children got the terminal's SIGINT too; this is for SIGTERM and for programs that ignore it.
+                let _ = child.kill();
+                return Err(interrupted());
+            }
+            // A program that prints nothing is to be stopped, too.
+            match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::from(GLANCE_MS)) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(start_error(errno.into())),
+            }
+            match pipe.read(&mut buffer).map_err(start_error)? {
+                0 => break,
+                n => print(&buffer[..n]),
+            }
+        }
+        let ended = child.into_output().map_err(start_error)?;
+        // Of the terminal's SIGINT it dies without a word, perhaps before we have heard of that.
+        let by_signal = ended.status.signal() == Some(Signal::SIGINT as i32);
+        if by_signal || (stop() && !ended.status.success()) {
+            return Err(interrupted());
+        }
+        Ok(ended)
     }
 
     /// Runs it for its effect.
@@ -287,6 +321,8 @@ pub fn quoted(arg: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -302,6 +338,34 @@ mod tests {
     fn a_missing_program_is_named_with_a_hint() {
         let error = Tool::new("no-such-program-here").read().unwrap_err().to_string();
         assert!(error.contains("no-such-program-here") && error.contains("doctor"), "{error}");
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_come() {
+        let mut lines = vec![];
+        let script = "printf 'one\\ntw'; sleep 0.05; printf 'o\\n\\nlast'; echo err >&2";
+        Tool::new("sh").args(["-c", script]).stream(|line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two", "", "lasterr"]);
+    }
+
+    #[test]
+    fn what_the_user_interrupts_has_not_failed() {
+        let interrupted = |tool: Tool, after: Duration| {
+            let (start, calls) = (Instant::now(), Cell::new(0));
+            // Not at once: it has to run.
+            let stop = || calls.replace(calls.get() + 1) > 0 && start.elapsed() >= after;
+            let ended = tool.watch(&tool.expression(), stop, |_| {});
+            assert!(matches!(ended, Err(Error::Interrupted { .. })), "{ended:?}");
+            start.elapsed()
+        };
+        // Prints nothing, and would take a minute.
+        let took = interrupted(Tool::new("sleep").arg("60"), Duration::from_millis(50));
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        // Ended by itself, as the terminal's SIGINT may have told it to.
+        interrupted(Tool::new("false"), Duration::ZERO);
+        // Told so before we have heard of it. Where SIGINT is ignored, as in the background of a script, nobody dies of it.
+        let error = Tool::new("sh").args(["-c", "kill -INT $$; exit 3"]).read().unwrap_err();
+        assert!(!error.to_string().contains("SIGINT"), "{error}");
     }
 
     #[test]

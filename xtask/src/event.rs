@@ -187,7 +187,8 @@ pub enum Kind {
 /// The kernel under test, as told in results.json.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KernelFacts {
-    /// Where it comes from: `base 6.12`, `tree /path`, `prebuilt /path`.
+    /// Where it comes from: `base 6.12`, `tree /path`, `prebuilt /path`; with what it was that day, `git URL#REF (COMMIT)`,
+    /// `deb PACKAGE (PACKAGE VERSION)`.
     pub source: String,
     /// `stock`, `baseline`, `pushback`; `as is` for trees and prebuilt kernels.
     pub variant: String,
@@ -207,6 +208,15 @@ pub struct KernelFacts {
 }
 
 impl KernelFacts {
+    /// The source without what it was that day: what the runs of one branch, or of one package, have in common.
+    pub fn lineage(&self) -> &str {
+        let moves_on = self.source.starts_with("git ") || self.source.starts_with("deb ");
+        match self.source.rsplit_once(" (") {
+            Some((lineage, _)) if moves_on => lineage,
+            _ => &self.source,
+        }
+    }
+
     /// What was done to the source, in words: `pushback, observed, kasan`.
     pub fn treatment(&self) -> String {
         let observed = if self.observe { "observed" } else { "" };

@@ -100,6 +100,11 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    // Rust ends a panic with 101, which `git bisect run` takes for a verdict on the commit.
+    std::panic::catch_unwind(work).unwrap_or_else(|_| Code::HostFailed.into())
+}
+
+fn work() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return verbs::bisect_step::refuse(&error),

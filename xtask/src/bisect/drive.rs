@@ -10,7 +10,7 @@ use super::git::{Next, Repository, Worktree};
 use super::odds;
 use super::state::{End, State, Step, short};
 use super::trial::{Trial, Verdict};
-use crate::exit::{Code, coded};
+use crate::exit::{Code, code_of, coded};
 use crate::interrupt;
 use crate::progress::Progress;
 
@@ -111,13 +111,20 @@ impl Bisect<'_> {
             }
             Verdict::Good => {
                 let runs = if repeat == 1 { "one run".to_owned() } else { format!("{repeat} runs each") };
+                // What deviates as known, for one.
+                let also = if trial.why.is_empty() { String::new() } else { format!("; {}", trial.why) };
+                let more = match repeat.saturating_mul(4).clamp(10, odds::MOST_RUNS) {
+                    more if more > repeat => {
+                        format!(" if the failure does not show every time, --repeat {more} tries more often")
+                    }
+                    _ => String::new(),
+                };
                 return Err(self.hopeless(
                     Code::Usage,
                     format!(
-                        "--bad {bad} is not bad: {} of {} cases failed in {runs} (hint: are --good and --bad swapped? if the failure does not show every time, --repeat {} tries more often)",
+                        "--bad {bad} is not bad: {} of {} cases failed in {runs}{also} (hint: are --good and --bad swapped?{more})",
                         trial.failing().len(),
                         cases.len(),
-                        repeat.saturating_mul(4).max(10),
                     ),
                 ));
             }
@@ -138,12 +145,12 @@ impl Bisect<'_> {
             return Err(self.hopeless(Code::Untestable, message));
         }
         let seen = trial.failures.first().map(|failure| format!("{}: {}", failure.case, failure.in_short()));
+        let seen = seen.unwrap_or_else(|| trial.why.clone());
         state.good = Some(trial);
         if state.telling().is_empty() {
-            let seen = seen.unwrap_or_else(|| "none of the cases passes".to_owned());
             return Err(self.hopeless(
                 Code::Usage,
-                format!("--good {rev} is not good: what fails at --bad fails there as well ({seen}) (hint: name an older --good)"),
+                format!("--good {rev} is not good: what fails at --bad does not pass there either ({seen}) (hint: name an older --good)"),
             ));
         }
         state.write(self.file)
@@ -172,7 +179,8 @@ impl Bisect<'_> {
             "== step {number}, {left} left, about {more} more after it: {} {subject}",
             short(&commit)
         ));
-        let trial = self.test(state, &commit, telling, true, tester)?;
+        let trial = self.test(state, &commit, telling, true, tester);
+        let trial = trial.map_err(|error| stopped(error, &commit))?.of_step(telling, state.question.repeat);
         self.progress.line(&format!("== step {number}: {} ({:.0} s)", told(&trial), trial.seconds.total()));
         Ok(Step { commit, subject, left, trial })
     }
@@ -210,6 +218,18 @@ pub fn told(trial: &Trial) -> String {
         }
         (verdict, _) => verdict.word().to_owned(),
     }
+}
+
+/// The error of a step, with the way on in case it is the commit that makes the host fail.
+fn stopped(error: anyhow::Error, commit: &str) -> anyhow::Error {
+    if interrupt::requested() {
+        return error;
+    }
+    let hint = format!(
+        "(hint: if this happens at this commit every time, --continue --skip {} leaves it out)",
+        short(commit)
+    );
+    coded(code_of(&error), format!("{error:#} {hint}"))
 }
 
 /// What leads to --good fails already: git can't search for a bug that was fixed.

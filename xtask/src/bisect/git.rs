@@ -162,13 +162,15 @@ impl Worktree {
         if let Some(parent) = root.parent() {
             fs_err::create_dir_all(parent)?;
         }
-        repository.git(["worktree", "prune"])?;
-        // Without files: those come with the first checkout, which can be interrupted and done again.
+        // Without files: those come with the first checkout, which can be interrupted and done again. By force, since git may
+        // know of one here that is gone, and twice for one that it still had under way. Never prune: the user's own worktrees
+        // may be on a disk that is not mounted.
         repository
             .git([
                 "worktree",
                 "add",
                 "--quiet",
+                "--force",
                 "--force",
                 "--detach",
                 "--no-checkout",

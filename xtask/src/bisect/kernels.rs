@@ -48,6 +48,7 @@ impl Kernels<'_> {
         let prepared = match prepare(&self.choice, self.yes, self.cache, self.progress) {
             Ok(prepared) => prepared,
             Err(error) => {
+                interrupt::check()?;
                 let mut trial = self.untestable(error)?;
                 trial.seconds.build = started.elapsed().as_secs_f64();
                 return Ok(trial);

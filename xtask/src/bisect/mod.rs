@@ -31,7 +31,8 @@ use crate::kernel::key_of;
 use crate::progress::Progress;
 use crate::run::folder::RunFolder;
 use git::{Repository, Worktree};
-use state::{Question, Rev, State};
+use state::{Question, Rev, State, Step};
+use trial::{Trial, Verdict};
 
 /// What the user asks, before anything was looked up.
 #[derive(Debug, Clone)]
@@ -143,9 +144,7 @@ pub fn open(
     cache: &Cache,
     progress: &Progress,
 ) -> anyhow::Result<Opened> {
-    let key = key_of(&[("repository", repository.common.as_str())]);
-    let home = cache.path("bisect").join(&key);
-    let lock = cache.lock(&format!("bisect-{key}"), progress)?;
+    let (home, lock) = home(repository, cache, progress)?;
     fs_err::create_dir_all(&home)?;
     let (apart, tree) = (home.join("apart"), home.join("tree"));
     let (file, until) = match resume {
@@ -205,6 +204,54 @@ fn same_in(apart: &Utf8Path, question: &Question) -> Option<State> {
     let entries = apart.read_dir_utf8().ok()?.filter_map(Result::ok);
     let mut states = entries.filter_map(|entry| State::read(entry.path()).ok()?);
     states.find(|state| question.is(&state.question))
+}
+
+/// The folder with all that is kept of a repository's bisection, and its lock.
+fn home(repository: &Repository, cache: &Cache, progress: &Progress) -> anyhow::Result<(Utf8PathBuf, Lock)> {
+    let key = key_of(&[("repository", repository.common.as_str())]);
+    let lock = cache.lock(&format!("bisect-{key}"), progress)?;
+    Ok((cache.path("bisect").join(key), lock))
+}
+
+/// Leaves commits out of a bisection that is not finished, like such that can't be tested.
+pub fn leave_out(
+    repository: &Repository,
+    revs: &[String],
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let usage = |text: String| Err(coded(Code::Usage, text));
+    let (home, _lock) = home(repository, cache, progress)?;
+    let file = home.join("state.json");
+    let Some(mut state) = State::read(&file)?.filter(|state| state.end.is_none()) else {
+        return usage(format!("there is no unfinished bisection of {}", repository.common));
+    };
+    for rev in revs {
+        let commit = repository.resolve("--skip", rev)?;
+        let (good, bad) = (&state.question.good, &state.question.bad);
+        let inside = commit != bad.commit
+            && repository.contains(&bad.commit, &commit)?
+            && !repository.contains(&good.commit, &commit)?;
+        let known = state.steps.iter().find(|step| step.commit == commit).map(|step| step.trial.verdict);
+        match known {
+            Some(Verdict::Skip) => {}
+            Some(verdict) => return usage(format!("--skip {rev} was tested: it is {}", verdict.word())),
+            None if !inside => {
+                return usage(format!("--skip {rev} does not lie between --good {good} and --bad {bad}"));
+            }
+            None => {
+                let subject = repository.commit(&commit)?.subject;
+                let left = repository.between(state.last_good(), state.first_bad())?;
+                state.steps.push(Step {
+                    commit,
+                    subject,
+                    left,
+                    trial: Trial::skip("left out by --skip".into()),
+                });
+            }
+        }
+    }
+    state.write(&file)
 }
 
 /// Where runs go: `out`, or if that is inside of the user's tree, which is not written to, a folder of the cache.

@@ -19,6 +19,9 @@ const ALPHA: f64 = 0.05;
 /// What a good verdict should be wrong with, at most, before more runs are advised.
 const TOLERATED: f64 = 0.01;
 
+/// The most that `--repeat` takes.
+pub const MOST_RUNS: u32 = 1000;
+
 /// In how many of the runs at --bad a case failed that is used to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Odds {
@@ -47,12 +50,14 @@ impl Odds {
 
     /// The probability that a bug of probability `p` shows in `shown` of the runs or in more.
     fn tail(self, p: f64) -> f64 {
-        // From the top: p^of, and from there each term by its ratio to the one before.
-        let (n, mut sum) = (self.of, 0.0);
-        let mut term = p.powf(f64::from(n));
-        for k in (self.shown..=n).rev() {
-            sum += term;
-            term *= f64::from(k) / f64::from(n - k + 1) * (1.0 - p) / p;
+        // Each term by its ratio to the one before, in logarithms: p^200 may be less than a double can hold.
+        let (n, ratio, mut sum) = (self.of, p.ln() - (-p).ln_1p(), 0.0);
+        let mut term = f64::from(n) * (-p).ln_1p();
+        for k in 0..=n {
+            if k >= self.shown {
+                sum += term.exp();
+            }
+            term += (f64::from(n - k) / f64::from(k + 1)).ln() + ratio;
         }
         sum
     }
@@ -62,9 +67,9 @@ impl Odds {
         self.shown == self.of
     }
 
-    /// How many clean runs are enough to call a commit good.
-    pub fn advised(self) -> u32 {
-        (1..10_000).find(|&n| miss(self.estimate(), n) <= TOLERATED).unwrap_or(10_000)
+    /// How many clean runs are enough to call a commit good, if it is no more than can be asked for.
+    pub fn advised(self) -> Option<u32> {
+        (1..=MOST_RUNS).find(|&n| miss(self.estimate(), n) <= TOLERATED)
     }
 }
 
@@ -88,12 +93,19 @@ pub fn outlook(odds: Odds, repeat: u32) -> String {
         _ => {
             let wrong = miss(odds.estimate(), repeat);
             let mut text = format!(
-                "{seen}: p = {:.2}, so {repeat} clean runs of a bad commit happen with (1 − p)^{repeat} = {}",
-                odds.estimate(),
+                "{seen}: p = {}, so {repeat} clean runs of a bad commit happen with (1 − p)^{repeat} = {}",
+                probability(odds.estimate()),
                 percent(wrong)
             );
             if wrong > TOLERATED {
-                let _ = write!(text, " (hint: --repeat {} makes that 1 % or less)", odds.advised());
+                let _ = match odds.advised() {
+                    Some(runs) => write!(text, " (hint: --repeat {runs} makes that 1 % or less)"),
+                    None => write!(
+                        text,
+                        ", and --repeat {MOST_RUNS}, the most there is, makes that {}",
+                        percent(miss(odds.estimate(), MOST_RUNS))
+                    ),
+                };
             }
             text
         }
@@ -112,16 +124,29 @@ pub fn confidence(odds: Odds, repeat: u32, good: u32) -> String {
     let (wrong, worst) = (miss(p, repeat), miss(low, repeat));
     let (right, least) = (all_right(p, repeat, good), all_right(low, repeat, good));
     format!(
-        "The failure showed in {shown} of {of} runs of the bad commit: p = {p:.2}, and with\n\
-         95 % confidence p >= {low:.2}. A commit that has it passes N = {repeat} runs with\n\
+        "The failure showed in {shown} of {of} runs of the bad commit: p = {}, and with\n\
+         95 % confidence p >= {}. A commit that has it passes N = {repeat} runs with\n\
          (1 - p)^N = {} (at most {}). {good} {} called good, so all verdicts are\n\
          right with (1 - (1 - p)^N)^{good} = {} (at least {}).\n",
+        probability(p),
+        probability(low),
         percent(wrong),
         percent(worst),
         if good == 1 { "step was" } else { "steps were" },
         percent(right),
         percent(least),
     )
+}
+
+/// `0.50`, `0.0033`: with two digits that say something.
+fn probability(p: f64) -> String {
+    let decimals = match p {
+        p if p >= 0.1 => 2,
+        p if p >= 0.01 => 3,
+        p if p >= 0.001 => 4,
+        _ => 6,
+    };
+    format!("{p:.decimals$}")
 }
 
 /// `0.39 %`, `99.6 %`, `100 %`: as many digits as make a difference.
@@ -152,7 +177,18 @@ mod tests {
     fn the_lower_bound_is_that_of_clopper_and_pearson() {
         // The bound of n of n is alpha^(1/n); of 1 of n, 1 - (1 - alpha)^(1/n); the others by R's
         // qbeta(0.05, shown, of - shown + 1).
-        let table = [(8, 8, 0.6877), (1, 1, 0.05), (1, 10, 0.0051), (5, 10, 0.2224), (11, 20, 0.3469)];
+        let table = [
+            (8, 8, 0.6877),
+            (1, 1, 0.05),
+            (1, 10, 0.0051),
+            (5, 10, 0.2224),
+            (11, 20, 0.3469),
+            (1, 200, 0.000_256),
+            (10, 300, 0.0182),
+            (1, 1000, 0.000_051),
+            (500, 1000, 0.4735),
+            (1000, 1000, 0.9970),
+        ];
         for (shown, of, bound) in table {
             let odds = Odds { shown, of };
             assert!(near(odds.at_least(), bound), "{shown} of {of}: {}", odds.at_least());
@@ -164,8 +200,10 @@ mod tests {
     fn clean_runs_of_a_bad_commit() {
         assert!(near(miss(0.5, 8), 0.0039));
         assert!(near(all_right(0.5, 8, 3), 0.9883));
-        assert_eq!(Odds { shown: 4, of: 8 }.advised(), 7);
-        assert_eq!(Odds { shown: 8, of: 8 }.advised(), 1);
+        assert_eq!(Odds { shown: 4, of: 8 }.advised(), Some(7));
+        assert_eq!(Odds { shown: 8, of: 8 }.advised(), Some(1));
+        assert_eq!(Odds { shown: 1, of: 217 }.advised(), Some(998));
+        assert_eq!(Odds { shown: 1, of: 218 }.advised(), None);
     }
 
     #[test]
@@ -173,12 +211,17 @@ mod tests {
         insta::assert_snapshot!(outlook(Odds { shown: 4, of: 8 }, 8), @"the failure showed in 4 of 8 runs at --bad: p = 0.50, so 8 clean runs of a bad commit happen with (1 − p)^8 = 0.39 %");
         insta::assert_snapshot!(outlook(Odds { shown: 1, of: 3 }, 3), @"the failure showed in 1 of 3 runs at --bad: p = 0.33, so 3 clean runs of a bad commit happen with (1 − p)^3 = 29.6 % (hint: --repeat 12 makes that 1 % or less)");
         insta::assert_snapshot!(outlook(Odds { shown: 8, of: 8 }, 8), @"the failure showed in 8 of 8 runs at --bad: one run of a commit tells");
+        insta::assert_snapshot!(outlook(Odds { shown: 1, of: 300 }, 300), @"the failure showed in 1 of 300 runs at --bad: p = 0.0033, so 300 clean runs of a bad commit happen with (1 − p)^300 = 36.7 %, and --repeat 1000, the most there is, makes that 3.55 %");
         insta::assert_snapshot!(confidence(Odds { shown: 5, of: 10 }, 10, 3), @r"
         The failure showed in 5 of 10 runs of the bad commit: p = 0.50, and with
         95 % confidence p >= 0.22. A commit that has it passes N = 10 runs with
         (1 - p)^N = 0.10 % (at most 8.08 %). 3 steps were called good, so all verdicts are
         right with (1 - (1 - p)^N)^3 = 99.71 % (at least 77.7 %).
         ");
+        assert_eq!(
+            [0.5, 1.0, 0.05, 0.0033, 0.000_256].map(probability),
+            ["0.50", "1.00", "0.050", "0.0033", "0.000256"]
+        );
         assert_eq!(
             [0.0, 1.0, 0.000_01, 0.999_99].map(percent),
             ["0 %", "100 %", "less than 0.01 %", "more than 99.99 %"]
@@ -187,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bound_is_below_the_estimate_and_more_runs_never_mislead_more(shown in 1u32..60, more in 0u32..60, runs in 1u32..50) {
+        fn the_bound_is_below_the_estimate_and_more_runs_never_mislead_more(shown in 1u32..500, more in 0u32..500, runs in 1u32..50) {
             let odds = Odds { shown, of: shown + more };
             let low = odds.at_least();
             prop_assert!(low > 0.0 && low <= odds.estimate());

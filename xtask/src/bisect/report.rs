@@ -79,7 +79,8 @@ fn row(step: &str, left: &str, commit: &str, trial: &Trial, subject: &str) -> [S
 fn runs(trial: &Trial) -> String {
     let all: Vec<_> = trial.runs.keys().cloned().collect();
     match trial.verdict {
-        Verdict::Skip => "none".to_owned(),
+        Verdict::Skip if trial.folder.is_empty() => "none".to_owned(),
+        Verdict::Skip => "undecided".to_owned(),
         Verdict::Good => format!("{} clean", trial.runs()),
         Verdict::Bad => format!("{} of {} failed", trial.runs_with_failure(&all), trial.runs()),
     }
@@ -113,7 +114,7 @@ pub fn result(state: &State, culprit: Option<&Culprit<'_>>, range: &[Commit]) ->
             range.len()
         );
         for commit in range {
-            let why = state.trial(&commit.id).map_or_else(String::new, super::drive::told);
+            let why = state.trial(&commit.id).map_or_else(String::new, |trial| super::drive::told(&trial));
             let _ = writeln!(out, "  {} {}\n      {why}", short(&commit.id), commit.subject);
         }
     }
@@ -130,17 +131,20 @@ pub fn result(state: &State, culprit: Option<&Culprit<'_>>, range: &[Commit]) ->
     out
 }
 
-/// Cases that tell, and that the found commit did not break.
+/// Cases that tell, and that were not seen to fail at the found commit.
 fn others(out: &mut String, state: &State, trial: &Trial) {
-    let passed = trial.passing(state.question.repeat);
-    let other: Vec<_> = state.telling().into_iter().filter(|case| passed.contains(case)).collect();
-    if !other.is_empty() {
-        let _ = writeln!(
-            out,
-            "\nThese fail at --bad as well, but pass here: another commit broke them, bisect them by themselves:"
-        );
-        for case in other {
-            let _ = writeln!(out, "  {case}");
+    let (failed, passed) = (trial.failing(), trial.passing(state.question.repeat));
+    let others = state.telling().into_iter().filter(|case| !failed.contains(case));
+    let (passed, open): (Vec<_>, Vec<_>) = others.partition(|case| passed.contains(case));
+    for (cases, words) in [
+        (passed, "but pass here: another commit broke them, bisect them by themselves"),
+        (
+            open,
+            "and were not run to the end here, where the first failure ends the test; bisect them by themselves",
+        ),
+    ] {
+        if !cases.is_empty() {
+            let _ = writeln!(out, "\nThese fail at --bad as well, {words}:\n  {}", cases.join("\n  "));
         }
     }
 }
@@ -157,22 +161,8 @@ fn unlike(state: &State) -> Vec<(&Step, &Failure)> {
 fn introduced(state: &State) -> String {
     match &state.end {
         Some(End::Found(commit)) => short(commit).to_owned(),
-        _ => format!("{}..{}", short(last_good(state)), short(first_bad(state))),
+        _ => format!("{}..{}", short(state.last_good()), short(state.first_bad())),
     }
-}
-
-/// The last commit that was found good.
-fn last_good(state: &State) -> &str {
-    last(state, Verdict::Good).unwrap_or(&state.question.good.commit)
-}
-
-/// The last commit that was found bad: each one is older than the one before.
-fn first_bad(state: &State) -> &str {
-    last(state, Verdict::Bad).unwrap_or(&state.question.bad.commit)
-}
-
-fn last(state: &State, verdict: Verdict) -> Option<&str> {
-    state.steps.iter().rev().find(|step| step.trial.verdict == verdict).map(|step| step.commit.as_str())
 }
 
 /// The mail. `failed` is the failure that it is about, `planned` its case.
@@ -213,7 +203,7 @@ pub fn regression(
         out += &odds::confidence(odds, *repeat, state.good_steps());
     }
     let _ = write!(out, "\n{}", state.log);
-    let at = culprit.map_or_else(|| short(first_bad(state)), |culprit| short(&culprit.commit.id));
+    let at = culprit.map_or_else(|| short(state.first_bad()), |culprit| short(&culprit.commit.id));
     let _ = writeln!(
         out,
         "\nTo see it again, in a checkout of dm-pushback, with LINUX a checkout of {at}:\n\n    cargo xtask test --tree LINUX --flavour {} --repeat {repeat} '{}'",
@@ -266,10 +256,8 @@ mod tests {
 
     const CASE: &str = "noflush::x[bio]";
 
-    fn trial(failed: &[u32], passed: &[u32], seconds: f64) -> Trial {
-        let runs =
-            Runs { failed: failed.iter().copied().collect(), passed: passed.iter().copied().collect() };
-        let failure = Failure {
+    fn failure() -> Failure {
+        Failure {
             case: CASE.into(),
             outcome: "Fail".into(),
             name: "I/O is pushed back to the core".into(),
@@ -278,11 +266,16 @@ mod tests {
                 "+0.412  suspend of pb-map".into(),
             ],
             folder: "/runs/1/cccc/failures/x".into(),
-        };
+        }
+    }
+
+    fn trial(failed: &[u32], passed: &[u32], seconds: f64) -> Trial {
+        let runs =
+            Runs { failed: failed.iter().copied().collect(), passed: passed.iter().copied().collect() };
         Trial {
             verdict: if failed.is_empty() { Verdict::Good } else { Verdict::Bad },
             runs: [(CASE.to_owned(), runs)].into(),
-            failures: if failed.is_empty() { vec![] } else { vec![failure] },
+            failures: if failed.is_empty() { vec![] } else { vec![failure()] },
             release: "6.12.7".into(),
             compiler: "gcc 12; ld 2.40".into(),
             machine: "QEMU 7.2, tcg".into(),
@@ -351,16 +344,44 @@ mod tests {
         state.steps[2].trial.failures[0].name = "data is what was written".into();
         let more = Runs { passed: [1, 2, 3].into(), failed: [].into() };
         let bad_too = Runs { passed: [].into(), failed: [1, 2, 3].into() };
-        for (trial, runs) in
-            [(state.bad.as_mut().unwrap(), bad_too), (state.good.as_mut().unwrap(), more.clone())]
+        let part = Runs { passed: [1].into(), failed: [].into() };
+        for (trial, runs) in [(state.bad.as_mut().unwrap(), &bad_too), (state.good.as_mut().unwrap(), &more)]
         {
-            trial.runs.insert("noflush::y[rq]".into(), runs);
+            for case in ["noflush::y[rq]", "noflush::z[rq]", "noflush::z[bio]"] {
+                trial.runs.insert(case.into(), runs.clone());
+            }
         }
         state.steps[2].trial.runs.insert("noflush::y[rq]".into(), more);
+        state.steps[2].trial.runs.insert("noflush::z[rq]".into(), part);
         let commit = commit();
         let text = result(&state, Some(&Culprit { commit: &commit, trial: &state.steps[2].trial }), &[]);
         assert!(text.contains("failed in another way than --bad, and may have another bug:\n  cccccccccccc noflush::x[bio]: Fail: data is what was written"), "{text}");
-        assert!(text.contains("bisect them by themselves:\n  noflush::y[rq]\n"), "{text}");
+        assert!(
+            text.contains(
+                "but pass here: another commit broke them, bisect them by themselves:\n  noflush::y[rq]\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("ends the test; bisect them by themselves:\n  noflush::z[bio]\n  noflush::z[rq]\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn where_bad_itself_is_the_culprit_what_fails_at_good_too_is_not_held_against_it() {
+        let mut state = state();
+        state.steps.truncate(1);
+        for trial in [state.bad.as_mut().unwrap(), state.good.as_mut().unwrap()] {
+            // Before the case that tells, by name.
+            let always = Failure { case: "noflush::a[bio]".into(), ..failure() };
+            trial.runs.insert(always.case.clone(), Runs { failed: [1, 2, 3].into(), ..Runs::default() });
+            trial.failures.insert(0, always);
+        }
+        let (bad, commit) = (state.trial(&state.question.bad.commit).unwrap(), commit());
+        let text = result(&state, Some(&Culprit { commit: &commit, trial: &bad }), &[]);
+        assert!(text.contains(CASE) && !text.contains("noflush::a"), "{text}");
+        assert_eq!(bad.failures, [failure()]);
     }
 
     #[test]

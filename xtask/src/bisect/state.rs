@@ -174,10 +174,29 @@ impl State {
         u32::try_from(good).unwrap_or(u32::MAX)
     }
 
-    /// The test of a commit.
-    pub fn trial(&self, commit: &str) -> Option<&Trial> {
+    /// The last commit that was found good.
+    pub fn last_good(&self) -> &str {
+        self.last(Verdict::Good).unwrap_or(&self.question.good.commit)
+    }
+
+    /// The last commit that was found bad: each one is older than the one before.
+    pub fn first_bad(&self) -> &str {
+        self.last(Verdict::Bad).unwrap_or(&self.question.bad.commit)
+    }
+
+    fn last(&self, verdict: Verdict) -> Option<&str> {
+        let found = self.steps.iter().rev().find(|step| step.trial.verdict == verdict);
+        found.map(|step| step.commit.as_str())
+    }
+
+    /// The test of a commit, as far as it tells: at --bad all cases ran, and some of those that fail there fail at --good.
+    pub fn trial(&self, commit: &str) -> Option<Trial> {
         let step = self.steps.iter().find(|step| step.commit == commit).map(|step| &step.trial);
-        step.or_else(|| self.bad.as_ref().filter(|_| self.question.bad.commit == commit))
+        let trial = step.or_else(|| self.bad.as_ref().filter(|_| self.question.bad.commit == commit))?;
+        let (mut trial, telling) = (trial.clone(), self.telling());
+        trial.runs.retain(|case, _| telling.contains(case));
+        trial.failures.retain(|failure| telling.contains(&failure.case));
+        Some(trial)
     }
 }
 

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::drive::{Ask, Bisect, Tester};
+use super::drive::{Ask, Bisect, Tester, told};
 use super::git::Repository;
 use super::state::{End, Question, State};
 use super::trial::{Failure, Runs, Trial, Verdict};
 use super::{Asked, Opened, Resume, open};
 use crate::cache::Cache;
 use crate::exit::{Code, code_of, coded};
-use crate::kernel::{TREE_PARTS, git_in};
+use crate::kernel::{git_in, pretend_tree};
 use crate::progress::Progress;
 
 /// A repository with one line of history, and a cache.
@@ -26,7 +26,8 @@ struct Lab {
     commits: Vec<String>,
 }
 
-/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, or `h`alf of the time; or `skip`.
+/// Reads `verdict`: for each case a letter, `p`ass or `f`ail, `h`alf of the time, or `d`eviates as known; or `skip`,
+/// or `host`, which fails there.
 struct Fake {
     tree: Utf8PathBuf,
     tested: Vec<String>,
@@ -47,10 +48,18 @@ impl Tester for Fake {
         if said == "skip" {
             return Ok(Trial::skip("does not build".into()));
         }
+        if said == "host" {
+            return Err(coded(Code::HostFailed, "no agent"));
+        }
         let mut runs: BTreeMap<String, Runs> = BTreeMap::new();
+        let mut why = String::new();
         for run in 1..=ask.repeat {
             for (case, letter) in CASES.iter().zip(said.chars()) {
                 if !ask.cases.iter().any(|asked| asked == case) {
+                    continue;
+                }
+                if letter == 'd' {
+                    why = format!("{case}: KnownDeviation: as stock kernels do");
                     continue;
                 }
                 // The generator of ANSI C's example for rand(): the same throws in every run of this test.
@@ -71,7 +80,7 @@ impl Tester for Fake {
             evidence: vec![],
             folder: String::new(),
         };
-        let mut trial = Trial { verdict: Verdict::Good, runs, ..Trial::skip(String::new()) };
+        let mut trial = Trial { verdict: Verdict::Good, runs, ..Trial::skip(why) };
         trial.failures = trial.failing().iter().map(failure).collect();
         if !trial.failures.is_empty() {
             trial.verdict = Verdict::Bad;
@@ -103,10 +112,7 @@ impl Lab {
         let linux = root.join("linux");
         fs_err::create_dir(&linux).unwrap();
         git(&linux, &["init", "--quiet", "--initial-branch=main"]);
-        for file in TREE_PARTS {
-            fs_err::create_dir_all(linux.join(file).parent().unwrap()).unwrap();
-            fs_err::write(linux.join(file), "").unwrap();
-        }
+        pretend_tree(&linux);
         let commits = verdicts.iter().enumerate().map(|(n, verdict)| commit(&linux, verdict, n)).collect();
         let repository = Repository::open(&linux).unwrap();
         let cache = Cache::at(&root.join("cache")).unwrap();
@@ -167,6 +173,14 @@ impl Lab {
 
     fn number(&self, commit: &str) -> usize {
         self.commits.iter().position(|known| known == commit).unwrap()
+    }
+
+    /// The numbers of the commits that are left.
+    fn range(&self, state: &State) -> Vec<usize> {
+        let Some(End::OneOf(range)) = &state.end else { panic!("{:?}", state.end) };
+        let mut range: Vec<_> = range.iter().map(|commit| self.number(commit)).collect();
+        range.sort_unstable();
+        range
     }
 
     fn error(&self, asked: &Asked) -> String {
@@ -241,10 +255,61 @@ fn a_finished_bisection_is_told_again_and_tests_nothing() {
 fn what_can_not_be_tested_is_a_range() {
     let lab = Lab::new(&["pp", "pp", "skip", "skip", "fp", "fp"]);
     let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
-    let Some(End::OneOf(range)) = &state.end else { panic!("{:?}", state.end) };
-    let mut range: Vec<_> = range.iter().map(|commit| lab.number(commit)).collect();
-    range.sort_unstable();
-    assert_eq!(range, [2, 3, 4]);
+    assert_eq!(lab.range(&state), [2, 3, 4]);
+}
+
+#[test]
+fn a_commit_at_which_the_host_fails_every_time_can_be_left_out() {
+    let lab = Lab::new(&["pp", "pp", "host", "fp", "fp"]);
+    for asked in [Some(lab.asked(1)), None] {
+        let error = lab.bisect(asked.as_ref(), None).unwrap_err();
+        assert_eq!(code_of(&error), Code::HostFailed);
+        let way_on = format!(
+            "no agent (hint: if this happens at this commit every time, --continue --skip {} ",
+            &lab.commits[2][..12]
+        );
+        assert!(format!("{error:#}").starts_with(&way_on), "{error:#}");
+    }
+    let leave_out =
+        |rev: &str| super::leave_out(&lab.repository, &[rev.to_owned()], &lab.cache, &Progress::silent());
+    for (rev, part) in [
+        ("main", "--skip main does not lie between --good"),
+        (lab.commits[0].as_str(), "does not lie between --good"),
+        ("v7.99", "has no such commit"),
+    ] {
+        let error = leave_out(rev).unwrap_err();
+        assert_eq!(code_of(&error), Code::Usage);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    // Twice: the same command again.
+    for _ in 0..2 {
+        leave_out(&lab.commits[2]).unwrap();
+    }
+    let (state, _) = lab.bisect(None, None).unwrap();
+    assert_eq!(lab.range(&state), [2, 3]);
+    let step = state.steps.iter().find(|step| step.commit == lab.commits[2]).unwrap();
+    assert_eq!((told(&step.trial).as_str(), step.left), ("skip: left out by --skip", 4));
+    assert!(leave_out(&lab.commits[1]).unwrap_err().to_string().contains("there is no unfinished bisection"));
+}
+
+#[test]
+fn a_commit_that_only_deviates_as_known_is_neither_good_nor_bad() {
+    let lab = Lab::new(&["pp", "pp", "dp", "fp"]);
+    let (state, _) = lab.bisect(Some(&lab.asked(1)), None).unwrap();
+    assert_eq!(lab.range(&state), [2, 3]);
+    let step = state.steps.iter().find(|step| step.commit == lab.commits[2]).unwrap();
+    assert_eq!(told(&step.trial), "skip: a::one: KnownDeviation: as stock kernels do");
+    for (verdicts, part) in [
+        (["pp", "dp"], "is not bad: 0 of 2 cases failed in one run; a::one: KnownDeviation: as stock"),
+        (
+            ["dp", "fp"],
+            "is not good: what fails at --bad does not pass there either (a::one: KnownDeviation: as stock",
+        ),
+    ] {
+        let lab = Lab::new(&verdicts);
+        let error = lab.error(&lab.asked(1));
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -268,7 +333,7 @@ fn only_cases_that_fail_at_bad_and_pass_at_good_tell() {
     let hopeless = Lab::new(&["pf", "pf", "pf"]);
     let error = hopeless.error(&hopeless.asked(1));
     assert!(
-        error.contains("is not good: what fails at --bad fails there as well (a::two: Fail: x)"),
+        error.contains("is not good: what fails at --bad does not pass there either (a::two: Fail: x)"),
         "{error}"
     );
 }
@@ -382,6 +447,25 @@ fn runs_never_go_into_the_users_tree() {
         |out: &Utf8Path| super::runs_outside(&lab.linux(), out, &lab.cache, &Progress::silent()).unwrap();
     assert_eq!(place(&lab.linux().join("runs")), lab.cache.path("runs"));
     assert_eq!(place(&lab.root.join("runs")), lab.root.join("runs"));
+}
+
+#[test]
+fn a_worktree_that_is_gone_is_made_again_and_those_of_the_user_stay_known() {
+    let lab = Lab::new(&["pp", "fp"]);
+    let users = lab.root.join("users");
+    git(&lab.linux(), &["worktree", "add", "--quiet", "--detach", users.as_str()]);
+    fs_err::remove_dir_all(&users).unwrap();
+    let opened = lab.open(Some(lab.asked(1).question(&lab.repository).unwrap()), Resume::IfSame).unwrap();
+    for _ in 0..2 {
+        let ours = opened.worktree(&lab.repository).unwrap();
+        ours.checkout(&lab.commits[1]).unwrap();
+        // As a run leaves it that is killed while git makes it.
+        let ours_in_git = git(&ours.root, &["rev-parse", "--path-format=absolute", "--git-dir"]);
+        fs_err::write(Utf8Path::new(&ours_in_git).join("locked"), "initializing").unwrap();
+        fs_err::remove_dir_all(&ours.root).unwrap();
+    }
+    let known = git(&lab.linux(), &["worktree", "list"]);
+    assert!(known.contains(users.as_str()), "{known}");
 }
 
 #[test]

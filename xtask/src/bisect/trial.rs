@@ -17,7 +17,7 @@ const EVIDENCE: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every case passed in every run.
+    /// No case failed; of a step, see [`Trial::of_step`]: every case passed in every run.
     Good,
     /// A case failed.
     Bad,
@@ -51,7 +51,7 @@ impl Verdict {
 pub struct Trial {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why it can't be tested.
+    /// Why it can't be tested; or the first of what neither passed nor failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
     /// In which runs, counted from 1, each case had which outcome; what did not run is not in it.
@@ -173,8 +173,8 @@ impl Trial {
         };
         for result in &results.cases {
             let (case, run) = of_name(&result.full_name);
-            if result.outcome == Status::Skipped && trial.verdict == Verdict::Skip {
-                trial.why.clone_from(&result.message);
+            if result.outcome != Status::Pass && trial.verdict != Verdict::Bad && trial.why.is_empty() {
+                trial.why = told(result);
             }
             if result.outcome == Status::Pass {
                 trial.runs.entry(case.to_owned()).or_default().passed.insert(run);
@@ -187,6 +187,17 @@ impl Trial {
             }
         }
         Ok(trial)
+    }
+
+    /// The same with the verdict on a step, which is good only if these cases passed every run: one that is skipped, or deviates
+    /// as known, proves nothing.
+    #[must_use]
+    pub fn of_step(mut self, cases: &[String], repeat: u32) -> Self {
+        let passing = self.passing(repeat);
+        if self.verdict == Verdict::Good && !cases.iter().all(|case| passing.contains(case)) {
+            self.verdict = Verdict::Skip;
+        }
+        self
     }
 
     /// The cases that failed in at least one run.
@@ -214,14 +225,16 @@ impl Trial {
 
 fn host_failed(results: &Results, folder: &Utf8Path) -> anyhow::Error {
     let trouble = results.cases.iter().find(|case| case.outcome.is_host_trouble());
-    let what = trouble.map_or_else(
-        || "nothing was run".to_owned(),
-        |case| format!("{}: {}: {}", case.full_name, case.outcome.name(), case.message),
-    );
+    let what = trouble.map_or_else(|| "nothing was run".to_owned(), told);
     coded(
         Code::HostFailed,
         format!("the host failed, which says nothing about the kernel: {what} ({folder})"),
     )
+}
+
+/// `compat::x[bio] #3: Skipped: the reason`.
+fn told(case: &CaseResult) -> String {
+    format!("{}: {}: {}", case.full_name, case.outcome.name(), case.message)
 }
 
 /// Case and number of the run from a name as `compat::x[bio] #3`.
@@ -268,13 +281,14 @@ pub mod tests {
     #[test]
     fn verdicts_are_those_of_git_bisect_run() {
         use Status::{Fail, Infra, KnownDeviation, NotRun, Pass, Skipped, VmLost};
-        let table: [(&[(&str, Status)], Verdict); 6] = [
+        let table: [(&[(&str, Status)], Verdict); 7] = [
             (&[("a", Pass), ("a #2", Pass)], Verdict::Good),
             (&[("a", Pass), ("a #2", Fail)], Verdict::Bad),
             (&[("a", Fail), ("b", NotRun), ("c", Infra)], Verdict::Bad),
             (&[("a", VmLost)], Verdict::Bad),
             (&[("a", Skipped), ("b", Skipped)], Verdict::Skip),
             (&[("a", KnownDeviation)], Verdict::Good),
+            (&[("a", Pass), ("b", Skipped)], Verdict::Good),
         ];
         for (outcomes, verdict) in table {
             assert_eq!(trial(outcomes).unwrap().verdict, verdict, "{outcomes:?}");
@@ -309,9 +323,18 @@ pub mod tests {
     }
 
     #[test]
-    fn a_known_deviation_is_no_pass_to_compare_with() {
-        let trial = trial(&[("a", Status::KnownDeviation), ("b", Status::Pass)]).unwrap();
-        assert_eq!(trial.passing(1), ["b"]);
+    fn what_is_neither_a_pass_nor_a_failure_makes_no_good_step() {
+        use Status::{Fail, KnownDeviation, Pass, Skipped};
+        let step = |second: Status| {
+            let trial = trial(&[("a", Pass), ("b", second), ("a #2", Pass), ("b #2", Pass)]).unwrap();
+            trial.of_step(&["a", "b"].map(str::to_owned), 2)
+        };
+        for outcome in [KnownDeviation, Skipped] {
+            let trial = step(outcome);
+            assert_eq!((trial.verdict, trial.passing(2)), (Verdict::Skip, vec!["a".to_owned()]));
+            assert_eq!(trial.why, format!("b: {}: I/O ends well: 3 of 32 did", outcome.name()));
+        }
+        assert_eq!([Pass, Fail].map(|outcome| step(outcome).verdict), [Verdict::Good, Verdict::Bad]);
     }
 
     #[test]

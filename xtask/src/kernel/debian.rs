@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::command::Tool;
 use crate::exit::{Code, coded};
 use crate::host::apt::Apt;
+use crate::interrupt;
 use crate::kernel::package::{self, Package};
 use crate::kernel::recipe::path_with_sbin;
 use crate::kernel::store::InUse;
@@ -64,8 +65,8 @@ pub fn obtain(name: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<
     let (bzimage, release) = image(&root, name)?;
     let mut kernel = prebuilt::open(&bzimage, &modules(&root).join(&release))?;
     // The last one is what all others only lead to.
-    kernel.manifest.source =
-        packages.last().map_or_else(String::new, |p| format!("deb {} {}", p.name, p.version));
+    let image = packages.last().map_or_else(String::new, |p| format!(" ({} {})", p.name, p.version));
+    kernel.manifest.source = format!("deb {name}{image}");
     kernel.manifest.origin = packages.iter().map(Package::origin).collect::<Vec<_>>().join(", ");
     kernel.in_use = in_use.map(Arc::new);
     Ok(kernel)
@@ -73,6 +74,13 @@ pub fn obtain(name: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<
 
 /// A name that apt can be given.
 fn checked(name: &str) -> anyhow::Result<&str> {
+    // A version may have a colon.
+    if name.split('=').next().is_some_and(|name| name.contains(':')) {
+        return Err(coded(
+            Code::Usage,
+            format!("`{name}` names an architecture, and only kernels of this host's run here: leave it out"),
+        ));
+    }
     let well_formed = |c: char| c.is_ascii_alphanumeric() || "+-.=:~".contains(c);
     if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(well_formed) {
         return Err(coded(
@@ -87,19 +95,14 @@ fn checked(name: &str) -> anyhow::Result<&str> {
 
 /// The packages of a kernel, the named one first, the image last.
 fn resolve(name: &str, find: impl Fn(&str) -> Option<Package>) -> anyhow::Result<Vec<Package>> {
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || "+-.=:~".contains(c);
-    if name.is_empty() || name.starts_with('-') || !name.chars().all(well_formed) {
-        return Err(coded(
-            Code::Usage,
-            format!("`{name}` is not the name of a package: --kernel deb:PACKAGE"),
-        ));
-    }
     let (mut waiting, mut seen, mut packages) = (vec![name.to_owned()], BTreeSet::new(), Vec::new());
     while let Some(next) = waiting.pop() {
         if !seen.insert(next.clone()) || packages.len() == MOST {
             continue;
         }
         let Some(package) = find(&next) else {
+            // apt was stopped, and knows it perhaps.
+            interrupt::check()?;
             let wanted_by = if next == name { String::new() } else { format!(", which {name} depends on") };
             return Err(coded(
                 Code::Usage,
@@ -246,6 +249,10 @@ mod tests {
             assert_eq!(code_of(&error), Code::Usage);
             assert!(error.to_string().contains("is not the name of a package or a suite"), "{error}");
         }
+        let error = checked("linux-image-686:i386=1:6.1").unwrap_err();
+        assert_eq!(code_of(&error), Code::Usage);
+        insta::assert_snapshot!(error, @"`linux-image-686:i386=1:6.1` names an architecture, and only kernels of this host's run here: leave it out");
+        assert!(checked("linux-image-amd64=1:6.1.192-2~bpo1").is_ok());
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::progress::Progress;
 /// Settings of git: a connection over HTTP without a thousand bytes a second is given up after a minute.
 pub const PATIENCE: [&str; 2] = ["http.lowSpeedLimit=1000", "http.lowSpeedTime=60"];
 
+/// Where the refs that were asked for are kept, under names of ours.
+const REFS: &str = "refs/dm-pushback";
+
 /// A ref of a repository, checked out.
 #[derive(Debug)]
 pub struct Checkout {
@@ -39,51 +42,68 @@ struct Repository<'a> {
 /// The newest files of a ref.
 pub fn obtain(url: &str, reference: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<Checkout> {
     let url = checked(url, reference)?;
-    let key = sha::key(&[("url", &url)]);
+    let told = shown(&url);
+    // Another password opens the same repository.
+    let key = sha::key(&[("url", &told)]);
     let lock = cache.lock(&format!("git-{key}"), progress)?;
     let home = cache.path("git").join(key);
     let name = sha::key(&[("ref", reference)]);
+    let dir = home.join(&name);
+    if !dir.exists() {
+        cache.require_free(unpacked::SOURCE_BYTES, &format!("the source {told}#{reference}"))?;
+    }
     let repository = Repository { dir: home.join("objects.git"), url: &url };
     let commit = if repository.dir.exists() {
-        repository.fetch(reference, &name, cache, progress)?
+        repository.unlock()?;
+        repository.fetch(reference, &name, progress)?
     } else {
         // Published when it holds something: a URL that is wrong leaves nothing.
         let scratch = cache.scratch("git-")?;
         let first = Repository { dir: Utf8PathBuf::try_from(scratch.path().to_owned())?, url: &url };
         first.git(["init", "--quiet", "--bare", "--template="])?;
-        let commit = first.fetch(reference, &name, cache, progress)?;
+        let commit = first.fetch(reference, &name, progress)?;
         cache.publish(scratch, &repository.dir)?;
-        fs_err::write(home.join("url"), &url)?;
+        fs_err::write(home.join("url"), &told)?;
         commit
     };
-    let dir = home.join(&name);
     repository.check_out(&commit, &name, &dir, cache)?;
-    Ok(Checkout { dir, commit, _lock: lock, url: shown(&url) })
+    Ok(Checkout { dir, commit, _lock: lock, url: told })
 }
 
 /// A URL for messages and reports: without user and password.
 pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = host.rsplit('@').next().unwrap_or(host);
+    let host = match host.rsplit_once('@') {
+        // Without him it is another account.
+        Some((user, host)) if scheme.contains("ssh") => {
+            format!("{}@{host}", user.split(':').next().unwrap_or_default())
+        }
+        Some((_, host)) => host.to_owned(),
+        None => host.to_owned(),
+    };
     format!("{scheme}://{host}{path}")
 }
 
 /// The URL as git takes it from any folder, if both look right.
 fn checked(url: &str, reference: &str) -> anyhow::Result<String> {
     let usage = |text: String| Err(coded(Code::Usage, text));
+    let told = shown(url);
     if which("git").is_none() {
         return Err(coded(
             Code::HostFailed,
-            format!("{url} is a git repository, and this host has no git (hint: install it)"),
+            format!("{told} is a git repository, and this host has no git (hint: install it)"),
         ));
     }
-    // What git-check-ref-format(1) refuses, and what has a meaning in a refspec.
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
-    if reference.is_empty() || reference.starts_with(['-', '+', '/']) || reference.contains(odd) {
-        return usage(format!(
-            "`{reference}` in {url}#{reference} is not the name of a branch, a tag or a commit (hint: URL#REF)"
-        ));
+    // That leaves nothing that has a meaning in a refspec.
+    match Tool::new("git").args(["check-ref-format", "--allow-onelevel", reference]).read() {
+        Ok(_) => {}
+        Err(Error::Status { .. }) => {
+            return usage(format!(
+                "`{reference}` in {told}#{reference} is not the name of a branch, a tag or a commit (hint: URL#REF)"
+            ));
+        }
+        Err(error) => return Err(error.into()),
     }
     let path = Utf8Path::new(url);
     if let Ok(absolute) = path.canonicalize_utf8() {
@@ -125,25 +145,32 @@ impl Repository<'_> {
         self.tool().args(args).read()
     }
 
+    /// Removes git's own locks, which a run that was killed leaves: we hold the lock of this repository, so no git is alive that could
+    /// have made them.
+    fn unlock(&self) -> anyhow::Result<()> {
+        for folder in [self.dir.clone(), self.dir.join(REFS)] {
+            for entry in folder.read_dir_utf8().into_iter().flatten() {
+                let path = entry?.into_path();
+                if path.extension() == Some("lock") {
+                    fs_err::remove_file(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gets what is new of a ref and returns the commit, if that is one of a kernel source.
-    fn fetch(
-        &self,
-        reference: &str,
-        name: &str,
-        cache: &Cache,
-        progress: &Progress,
-    ) -> anyhow::Result<String> {
+    fn fetch(&self, reference: &str, name: &str, progress: &Progress) -> anyhow::Result<String> {
         let what = format!("{}#{reference}", shown(self.url));
-        cache.require_free(unpacked::SOURCE_BYTES, &format!("the source {what}"))?;
         let step = progress.step(format!("fetch {what}"));
         // Kept under a name of ours: it is what the next fetch starts from.
-        let refspec = format!("+{reference}:refs/dm-pushback/{name}");
+        let refspec = format!("+{reference}:{REFS}/{name}");
         self.tool()
             .args(["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--"])
             .args([self.url, &refspec])
             .run()
-            .map_err(|error| refused(&shown(self.url), reference, error))?;
-        let commit = self.git(["rev-parse", "--verify", &format!("refs/dm-pushback/{name}^{{commit}}")]);
+            .map_err(|error| refused(self.url, reference, &error))?;
+        let commit = self.git(["rev-parse", "--verify", &format!("{REFS}/{name}^{{commit}}")]);
         let commit = commit.map_err(|_| coded(Code::Usage, format!("{what} is not a commit")))?.text;
         let args = ["ls-tree", "--name-only", &commit, "--"].into_iter().chain(shape::PARTS);
         let there = self.git(args)?.text;
@@ -167,10 +194,6 @@ impl Repository<'_> {
                 .env("GIT_INDEX_FILE", index.as_str())
                 .run()
         };
-        // Of a run that was killed: we hold the lock of this repository.
-        for left in [format!("{index}.lock"), self.dir.join("HEAD.lock").into_string()] {
-            let _ = fs_err::remove_file(left);
-        }
         if dir.exists() {
             reset(dir)?;
             return Ok(());
@@ -183,26 +206,29 @@ impl Repository<'_> {
 }
 
 /// What git's refusal to fetch means: there is no such ref, or nobody answers.
-fn refused(url: &str, reference: &str, error: Error) -> anyhow::Error {
-    let Error::Status { tail, .. } = &error else { return error.into() };
+fn refused(url: &str, reference: &str, error: &Error) -> anyhow::Error {
+    let told = shown(url);
+    let Error::Status { tail, .. } = error else {
+        return coded(Code::HostFailed, error.to_string().replace(url, &told));
+    };
     let no_such_ref =
         ["couldn't find remote ref", "not our ref", "unadvertised object", "no such remote ref"];
     if no_such_ref.iter().any(|sign| tail.contains(sign)) {
         return coded(
             Code::Usage,
             format!(
-                "{url} has no branch, tag or commit {reference} (hint: a commit is named by all of its digits)"
+                "{told} has no branch, tag or commit {reference} (hint: a commit is named by all of its digits)"
             ),
         );
     }
     if url.starts_with('/') && tail.contains("does not appear to be a git repository") {
-        return coded(Code::Usage, format!("{url} is not a git repository"));
+        return coded(Code::Usage, format!("{told} is not a git repository"));
     }
     let why = tail.lines().find(|line| line.starts_with("fatal: ")).or_else(|| tail.lines().last());
     let why = why.unwrap_or("git says nothing").trim_start_matches("fatal: ").trim_end_matches(':');
     coded(
         Code::HostFailed,
-        format!("can't fetch from {url}: {why} (hint: is the URL right, and can this host reach it?)"),
+        format!("can't fetch from {told}: {why} (hint: is the URL right, and can this host reach it?)"),
     )
 }
 
@@ -226,12 +252,7 @@ mod tests {
             let fixture = Self { _dir: dir, root, cache };
             fs_err::create_dir(fixture.upstream()).unwrap();
             fixture.git(&["init", "--quiet", "--initial-branch=master"]);
-            for part in shape::PARTS {
-                fixture.write(
-                    &format!("{part}{}", if part == "scripts/kconfig" { "/Makefile" } else { "" }),
-                    "1",
-                );
-            }
+            shape::pretend(&fixture.upstream());
             // Does not compress, so that what a fetch brings can be told by its size.
             let noise: String = (0..5_000u32).map(|n| sha::bytes(&n.to_le_bytes())).collect();
             fixture.write("noise", &noise);
@@ -294,14 +315,14 @@ mod tests {
         fixture.write("drivers/md/dm.c", "2");
         fixture.write("drivers/md/new.c", "new");
         fs_err::remove_file(fixture.upstream().join("Kconfig")).unwrap();
-        fixture.write("Kconfig", "1");
+        fixture.write("Kconfig", "");
         let new = fixture.commit("two");
         // Somebody was in the cache.
         fs_err::write(dir.join("Makefile"), "changed").unwrap();
         let second = fixture.obtain(&url, "master").unwrap();
         assert_eq!((&second.dir, &second.commit), (&dir, &new));
         let read = |file: &str| fs_err::read_to_string(dir.join(file)).unwrap();
-        assert_eq!([read("drivers/md/dm.c"), read("drivers/md/new.c"), read("Makefile")], ["2", "new", "1"]);
+        assert_eq!([read("drivers/md/dm.c"), read("drivers/md/new.c"), read("Makefile")], ["2", "new", ""]);
         assert_eq!(inode("noise"), noise);
         let more = fixture.bytes() - bytes;
         assert!(more < 10_000, "fetched {more} bytes for a change of a few");
@@ -319,10 +340,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_run_leaves_is_in_nobodys_way() {
+        let fixture = Fixture::new();
+        let url = format!("file://{}", fixture.upstream());
+        let first = fixture.obtain(&url, "master").unwrap().dir;
+        let objects = first.with_file_name("objects.git");
+        let name = first.file_name().unwrap();
+        let locks = ["shallow.lock", "packed-refs.lock", "HEAD.lock", "config.lock"].map(str::to_owned);
+        for lock in locks.iter().chain(&[format!("{REFS}/{name}.lock"), format!("index-{name}.lock")]) {
+            fs_err::write(objects.join(lock), "").unwrap();
+        }
+        fixture.write("drivers/md/dm.c", "2");
+        let new = fixture.commit("two");
+        assert_eq!(fixture.obtain(&url, "master").unwrap().commit, new);
+    }
+
+    #[test]
     fn passwords_stay_out_of_reports() {
         for (url, told) in [
             ("https://me:secret@example.org:8/a@b.git", "https://example.org:8/a@b.git"),
             ("https://example.org", "https://example.org"),
+            ("https://token@example.org/linux.git#next", "https://example.org/linux.git#next"),
+            ("ssh://git:secret@example.org/linux.git", "ssh://git@example.org/linux.git"),
             ("git@example.org:linux.git", "git@example.org:linux.git"),
             ("file:///srv/linux.git", "file:///srv/linux.git"),
         ] {
@@ -373,6 +412,11 @@ mod tests {
                 "`a..b:c` in file://DIR/upstream#a..b:c is not the name of a branch",
             ),
             (&url, "", Code::Usage, "`` in file://DIR/upstream# is not the name"),
+            (&url, "a..b", Code::Usage, "`a..b` in file://DIR/upstream#a..b is not the name"),
+            (&url, "x.lock", Code::Usage, "is not the name"),
+            (&url, "x/", Code::Usage, "is not the name"),
+            (&url, "--branch", Code::Usage, "is not the name"),
+            (&url, "+x", Code::Usage, "has no branch, tag or commit +x"),
             ("file:///no/such/place", "master", Code::Usage, "there is no repository /no/such/place"),
             ("no/such/place", "master", Code::Usage, "there is no repository no/such/place"),
             (fixture.cache.root().as_str(), "master", Code::Usage, "DIR/cache is not a git repository"),

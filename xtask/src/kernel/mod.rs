@@ -47,6 +47,8 @@ pub use series::check::Report as PatchReport;
 pub use series::repo::git_in;
 pub use sha::key as key_of;
 pub use shape::PARTS as TREE_PARTS;
+#[cfg(test)]
+pub use shape::pretend as pretend_tree;
 pub use source::{Source, from_anywhere};
 pub use store::{Entry, Manifest, list};
 

@@ -36,6 +36,7 @@ pub fn prune(
     } else {
         &[]
     };
+    let mut at_work = false;
     for (folder, lock) in folders {
         let dir = cache.path(folder);
         if !dir.exists() {
@@ -45,7 +46,11 @@ pub fn prune(
             let entry = entry?;
             let name = entry.file_name();
             let id = name.strip_suffix(".key").unwrap_or(name);
-            let _lock = cache.lock(&format!("{lock}{id}"), progress)?;
+            let Some(_lock) = cache.try_lock(&format!("{lock}{id}"))? else {
+                progress.line(&format!("kept {}: in use", entry.path()));
+                at_work = true;
+                continue;
+            };
             // What a run boots from is locked in another way.
             let Some(_unused) = InUse::take(cache, id, FlockArg::LockExclusiveNonblock)? else { continue };
             if entry.file_type()?.is_dir() {
@@ -57,11 +62,17 @@ pub fn prune(
     }
     if all {
         let bases = super::bases::names();
-        let locks = bases.iter().map(|base| cache.lock(&format!("source-{base}"), progress));
-        let _locks = locks.collect::<anyhow::Result<Vec<_>>>()?;
+        let locks = bases.iter().map(|base| cache.try_lock(&format!("source-{base}")));
+        let locks = locks.collect::<anyhow::Result<Option<Vec<_>>>>()?;
         for folder in ["sources", "downloads", "apt", "ccache"] {
             let dir = cache.path(folder);
-            if dir.exists() {
+            if !dir.exists() {
+                continue;
+            }
+            // What is kept above may be built from them.
+            if at_work || locks.is_none() {
+                progress.line(&format!("kept {dir}: in use"));
+            } else {
                 fs_err::remove_dir_all(dir)?;
             }
         }
@@ -109,5 +120,31 @@ mod tests {
             assert!(!cache.path(folder).exists(), "{folder}");
         }
         assert!(in_use.is_some() && cache.path("debs/10").exists());
+    }
+
+    #[test]
+    fn what_a_run_works_on_stays_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(Utf8Path::from_path(dir.path()).unwrap()).unwrap();
+        let left = || {
+            let all = ["bisect/1/state.json", "bisect/2", "sources/6.12.json", "ccache"];
+            all.map(|path| cache.path(path).exists())
+        };
+        for folder in ["bisect/1", "bisect/2", "sources", "ccache"] {
+            fs_err::create_dir_all(cache.path(folder)).unwrap();
+        }
+        for file in ["bisect/1/state.json", "sources/6.12.json"] {
+            fs_err::write(cache.path(file), "").unwrap();
+        }
+        for (at_work, stays) in
+            [("bisect-1", [true, false, true, true]), ("source-6.12", [false, false, true, true])]
+        {
+            let lock = cache.try_lock(at_work).unwrap().unwrap();
+            prune(&cache, 0, true, &Progress::silent()).unwrap();
+            assert_eq!(left(), stays, "{at_work}");
+            drop(lock);
+        }
+        prune(&cache, 0, true, &Progress::silent()).unwrap();
+        assert_eq!(left(), [false; 4]);
     }
 }

@@ -16,6 +16,16 @@ pub fn missing(dir: &Utf8Path) -> Option<&'static str> {
     PARTS.into_iter().find(|part| !dir.join(part).exists())
 }
 
+/// Makes a folder look like such a source.
+#[cfg(test)]
+pub fn pretend(dir: &Utf8Path) {
+    for part in PARTS {
+        let file = dir.join(part);
+        fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+        fs_err::write(file, "").unwrap();
+    }
+}
+
 /// The tree's absolute path, if it is a kernel's.
 pub fn checked(dir: &Utf8Path) -> anyhow::Result<Utf8PathBuf> {
     let tree = absolute(dir, "the kernel tree")?;

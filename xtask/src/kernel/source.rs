@@ -4,6 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::exit::{Code, coded};
+use crate::kernel::git::shown;
 use crate::kernel::{Flavour, Variant};
 
 /// What stands before the name of a package.
@@ -105,14 +106,15 @@ impl Source {
     }
 }
 
-/// The text of `--tree` or `--kernel` that names the same from any folder.
+/// The text of `--tree` or `--kernel` that names the same from any folder, and can be kept: without a password, which git's
+/// credential helpers know.
 pub fn from_anywhere(text: &Utf8Path) -> String {
     let absolute = |path: &Utf8Path| path.canonicalize_utf8().ok().map(Utf8PathBuf::into_string);
     let local = || {
         let (path, reference) = text.as_str().rsplit_once(REF)?;
         Some(format!("{}{REF}{reference}", absolute(Utf8Path::new(path))?))
     };
-    absolute(text).or_else(local).unwrap_or_else(|| text.to_string())
+    absolute(text).or_else(local).unwrap_or_else(|| shown(text.as_str()))
 }
 
 #[cfg(test)]

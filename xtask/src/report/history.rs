@@ -72,12 +72,15 @@ impl Trace {
         }
         story.end();
         let mut lines = shortened(story.lines);
-        lines.extend(self.cut.iter().map(|cut| {
-            let counts = format!("incomplete: {} more events, {} lost by the kernel", cut.left_out, cut.lost);
-            [&[counts], cut.unreadable.as_slice()].concat().join("; ")
-        }));
+        lines.extend(self.cut.iter().map(missing));
         lines
     }
+}
+
+/// What is missing of a trace, in words.
+pub fn missing(cut: &Cut) -> String {
+    let counts = format!("incomplete: {} more events, {} lost by the kernel", cut.left_out, cut.lost);
+    [&[counts], cut.unreadable.as_slice()].concat().join("; ")
 }
 
 fn shortened(mut lines: Vec<String>) -> Vec<String> {
@@ -190,9 +193,8 @@ impl Story {
     }
 
     fn said(&mut self, first: f64, last: f64, text: &str) {
-        let at = format!("+{:.3}", first - self.began);
-        let span = format!("{at} … {:.3}", last - self.began);
-        let when = if span.ends_with(&at[1..]) { at } else { span };
+        let [first, last] = [first, last].map(|t| format!("{:.3}", t - self.began));
+        let when = if first == last { format!("+{first}") } else { format!("+{first} … {last}") };
         self.lines.push(format!("{when:<15}  {text}"));
     }
 }
@@ -308,6 +310,15 @@ mod tests {
         +1.200           suspend of 253:0 interrupted, error -512
         +1.300           suspend of 253:0 done, EINTR
         ");
+    }
+
+    #[test]
+    fn a_span_has_an_end_whatever_its_digits() {
+        let mut trace = Trace::default();
+        for (t, sector) in [(0.0, 0), (10.0, 8)] {
+            trace.add(&traced(t, io(Step::Queued, sector, 0)));
+        }
+        assert_eq!(trace.lines(), ["+0.000 … 10.000  2 bios of 253:0 queued in the target"]);
     }
 
     #[test]

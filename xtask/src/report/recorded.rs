@@ -133,7 +133,7 @@ pub fn earlier(folder: &Utf8Path, kernel: &KernelFacts) -> Vec<Earlier> {
     names.sort_unstable_by(|a, b| b.cmp(a));
     let same = |other: &KernelFacts| {
         let of = |kernel: &KernelFacts| {
-            (kernel.source.clone(), kernel.variant.clone(), kernel.flavour.clone(), kernel.observe)
+            (kernel.lineage().to_owned(), kernel.variant.clone(), kernel.flavour.clone(), kernel.observe)
         };
         of(other) == of(kernel)
     };
@@ -234,8 +234,13 @@ mod tests {
 
     #[test]
     fn earlier_runs_are_those_of_the_same_kernel() {
+        let at = |commit: &str, variant: &str| KernelFacts {
+            source: format!("git /srv/linux#next ({commit})"),
+            variant: variant.into(),
+            ..KernelFacts::default()
+        };
         let results = |variant: &str| {
-            let kernel = KernelFacts { variant: variant.into(), ..KernelFacts::default() };
+            let kernel = at("0123456789ab", variant);
             serde_json::to_string(&Results { kernel, ..Results::default() }).unwrap()
         };
         let (_dir, path) = folder(&[
@@ -247,7 +252,8 @@ mod tests {
             ("20260106-000000/results.json", &results("stock")),
             ("latest/results.json", &results("stock")),
         ]);
-        let kernel = KernelFacts { variant: "stock".into(), ..KernelFacts::default() };
+        // The branch has moved on.
+        let kernel = at("ba9876543210", "stock");
         let names =
             |run: &str| earlier(&path.join(run), &kernel).into_iter().map(|run| run.name).collect::<Vec<_>>();
         assert_eq!(names("20260105-000000"), ["20260101-000000", "20260104-000000"]);

@@ -25,11 +25,18 @@ const QEMU: &str = "qemu-system-x86_64";
 /// What is tested unless somebody asks for something else: the feature.
 const DEFAULT_VARIANT: Variant = Variant::Pushback;
 
+/// The help of `--base`.
+pub fn base_help() -> String {
+    let names = kernel::base_names();
+    let all = names.join(", ");
+    format!("A kernel source that the project has patches for: {all} [default: {}]", names[0])
+}
+
 /// Which kernel on which machine.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Choice {
-    /// A kernel source that the project has patches for: 6.12 or 6.1 [default: 6.12]
-    #[arg(long, value_name = "BASE", conflicts_with_all = ["tree", "kernel"])]
+    /// A kernel source that the project has patches for
+    #[arg(long, value_name = "BASE", help = base_help(), conflicts_with_all = ["tree", "kernel"])]
     pub base: Option<String>,
     /// What is done to the base [default: pushback]
     #[arg(long, value_enum, conflicts_with_all = ["tree", "kernel"])]
@@ -278,7 +285,18 @@ pub fn jobs(wanted: Option<usize>, spec: &Spec, host: &HostFacts) -> anyhow::Res
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn help_names_every_base() {
+        let help = Replay::command().render_help().to_string();
+        // As wide as the terminal.
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let names = kernel::base_names().join(", ");
+        assert!(words.contains(&format!("has patches for: {names} [default: 6.12]")), "{help}");
+    }
 
     #[test]
     fn a_choice_survives_rerun_json() {
@@ -312,5 +330,15 @@ mod tests {
         assert_eq!(Choice::default().options(), ["--variant", "pushback"]);
         let tree = Choice { tree: Some("/no/such/tree".into()), ..Choice::default() };
         assert_eq!(tree.options(), ["--tree", "/no/such/tree"]);
+        let url = Choice { tree: Some("https://me:secret@h/x.git#next".into()), ..Choice::default() };
+        assert_eq!(
+            url.options(),
+            ["--tree", "https://h/x.git#next"],
+            "this goes into files that are handed on"
+        );
+        assert!(
+            matches!(url.source(), Ok(Source::Git { url, .. }) if url == "https://me:secret@h/x.git"),
+            "and this is what git is given"
+        );
     }
 }

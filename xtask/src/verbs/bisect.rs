@@ -8,6 +8,7 @@ use clap::ValueEnum as _;
 use crate::bisect::drive::Bisect;
 use crate::bisect::git::{Commit, Repository};
 use crate::bisect::kernels::Kernels;
+use crate::bisect::odds::MOST_RUNS;
 use crate::bisect::report::{self, Culprit};
 use crate::bisect::state::{End, Question, State};
 use crate::bisect::{self, Asked, Resume};
@@ -15,15 +16,13 @@ use crate::cache::Cache;
 use crate::exit::{Code, coded};
 use crate::kernel::Flavour;
 use crate::progress::Progress;
-use crate::report::write_file;
+use crate::report::{put, write_file};
 use crate::run::plan::{self, Planned, Scope, Selection};
 use crate::run::prepare::{Boot, Choice, Setting, as_option};
 
 /// The verb's options.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    #[command(flatten)]
-    selection: Selection,
     /// A git repository of Linux; its checkout is not touched
     #[arg(long, value_name = "DIR", default_value = ".")]
     tree: Utf8PathBuf,
@@ -33,12 +32,12 @@ pub struct Options {
     /// A later revision at which one of them fails
     #[arg(long, value_name = "REV", required_unless_present = "resume")]
     bad: Option<String>,
-    /// Run the cases N times a commit: it is good if none fails in any run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    repeat: u32,
     /// Go on with the bisection of this tree that was interrupted; so does the same command again
     #[arg(long = "continue", conflicts_with_all = ["Selection", "good", "bad", "repeat", "flavour", "boot", "restart"])]
     resume: bool,
+    /// Leave this commit out, at which the host fails every time (repeatable)
+    #[arg(long, value_name = "REV", requires = "resume", conflicts_with_all = ["good", "bad"])]
+    skip: Vec<String>,
     /// Drop what is known of an earlier bisection of this tree
     #[arg(long)]
     restart: bool,
@@ -46,18 +45,36 @@ pub struct Options {
     #[arg(long)]
     allow_dirty: bool,
     #[command(flatten)]
-    setting: Setting,
+    testing: Testing,
+}
+
+/// How a commit is tested, by whoever chooses it.
+#[derive(Debug, clap::Args)]
+pub struct Testing {
+    /// Which cases.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Run the cases N times a commit: it is good if every case passes every run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_RUNS)))]
+    pub repeat: u32,
+    /// How kernels are built, on which machine they run, and where the results go.
+    #[command(flatten)]
+    pub setting: Setting,
     /// VMs side by side [default: as many as cores and memory allow]
     #[arg(short, long, value_name = "N")]
-    jobs: Option<usize>,
+    pub jobs: Option<usize>,
 }
 
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let resume = if options.restart { Resume::Restart } else { Resume::IfSame };
-    let told =
-        bisect(&options.tree, options.asked()?, resume, &options.setting, options.jobs, &Progress::new())?;
-    print!("{}", told.text);
+    let progress = Progress::new();
+    if !options.skip.is_empty() {
+        bisect::leave_out(&Repository::open(&options.tree)?, &options.skip, &Cache::open()?, &progress)?;
+    }
+    let Testing { setting, jobs, .. } = &options.testing;
+    let told = bisect(&options.tree, options.asked()?, resume, setting, *jobs, &progress)?;
+    put(None, &told.text)?;
     Ok(told.code())
 }
 
@@ -117,14 +134,15 @@ impl Options {
     /// The question, unless it is that of the bisection that is there.
     fn asked(&self) -> anyhow::Result<Option<Asked>> {
         let (Some(good), Some(bad)) = (&self.good, &self.bad) else { return Ok(None) };
-        let plan = self.selection.select(tests::catalogue(), Scope::Kernel)?;
+        let Testing { selection, repeat, setting, .. } = &self.testing;
+        let plan = selection.select(tests::catalogue(), Scope::Kernel)?;
         Ok(Some(Asked {
             good: good.clone(),
             bad: bad.clone(),
             cases: plan.iter().map(Planned::full_name).collect(),
-            repeat: self.repeat,
-            flavour: as_option(&self.setting.flavour.unwrap_or_default()),
-            boot: as_option(&self.setting.boot),
+            repeat: *repeat,
+            flavour: as_option(&setting.flavour.unwrap_or_default()),
+            boot: as_option(&setting.boot),
             allow_dirty: self.allow_dirty,
         }))
     }
@@ -156,11 +174,10 @@ fn tell(state: State, repository: &Repository, tree: &Utf8Path) -> anyhow::Resul
         }
         None => (None, vec![]),
     };
-    let culprit = found.as_ref().and_then(|commit| Some(Culprit { commit, trial: state.trial(&commit.id)? }));
-    let telling = state.telling();
-    let of_bad =
-        || state.bad.iter().flat_map(|bad| &bad.failures).find(|failure| telling.contains(&failure.case));
-    let failed = culprit.as_ref().and_then(|culprit| culprit.trial.failures.first()).or_else(of_bad);
+    let trial = found.as_ref().and_then(|commit| state.trial(&commit.id));
+    let culprit = found.as_ref().zip(trial.as_ref()).map(|(commit, trial)| Culprit { commit, trial });
+    let at_bad = state.trial(&state.question.bad.commit);
+    let failed = trial.iter().chain(&at_bad).find_map(|trial| trial.failures.first());
     let failed = failed.context("find the failure that the bisection is about")?;
     let plan = plan::named(std::slice::from_ref(&failed.case), "the report").ok();
     let planned = plan.as_ref().and_then(|plan| plan.first());

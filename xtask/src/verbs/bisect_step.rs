@@ -3,6 +3,7 @@
 //! one thing that `test` does not: for git every status from 1 to 127 but 125 means bad, so that wrong usage, which is 2
 //! elsewhere, must end the bisection.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
@@ -13,8 +14,10 @@ use crate::bisect::runs_outside;
 use crate::cache::Cache;
 use crate::exit::{Code, WithCode as _, code_of};
 use crate::progress::Progress;
-use crate::run::plan::{Scope, Selection};
-use crate::run::prepare::{Choice, Setting};
+use crate::report::put;
+use crate::run::plan::{Planned, Scope};
+use crate::run::prepare::Choice;
+use crate::verbs::bisect::Testing;
 
 /// The verb's name on the command line.
 const NAME: &str = "bisect-step";
@@ -22,19 +25,11 @@ const NAME: &str = "bisect-step";
 /// The verb's options.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    #[command(flatten)]
-    selection: Selection,
     /// The kernel source to test, as it is
     #[arg(long, value_name = "DIR", default_value = ".")]
     tree: Utf8PathBuf,
-    /// Run the cases N times: good if none fails in any run; ends with the first failure
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    repeat: u32,
     #[command(flatten)]
-    setting: Setting,
-    /// VMs side by side [default: as many as cores and memory allow]
-    #[arg(short, long, value_name = "N")]
-    jobs: Option<usize>,
+    testing: Testing,
 }
 
 /// Runs the verb.
@@ -46,22 +41,25 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
 }
 
 fn step(options: &Options) -> anyhow::Result<Code> {
-    let plan = options.selection.select(tests::catalogue(), Scope::Kernel)?;
+    let Testing { selection, repeat, setting, jobs } = &options.testing;
+    let plan = selection.select(tests::catalogue(), Scope::Kernel)?;
     let (cache, progress) = (Cache::open()?, Progress::new());
     let kernels = Kernels {
-        choice: Choice { tree: Some(options.tree.clone()), ..options.setting.choice() },
-        jobs: options.jobs,
-        yes: options.setting.yes,
+        choice: Choice { tree: Some(options.tree.clone()), ..setting.choice() },
+        jobs: *jobs,
+        yes: setting.yes,
         cache: &cache,
         progress: &progress,
         skip_other_trees: false,
     };
-    let out = runs_outside(&options.tree, &options.setting.out, &cache, &progress)?;
-    let trial = kernels.trial(&plan, options.repeat, true, &out)?;
-    println!("{} ({:.0} s)", told(&trial), trial.seconds.total());
+    let out = runs_outside(&options.tree, &setting.out, &cache, &progress)?;
+    let cases: Vec<String> = plan.iter().map(Planned::full_name).collect();
+    let trial = kernels.trial(&plan, *repeat, true, &out)?.of_step(&cases, *repeat);
+    let mut text = format!("{} ({:.0} s)\n", told(&trial), trial.seconds.total());
     for line in trial.failures.iter().flat_map(|failure| &failure.evidence) {
-        println!("  {line}");
+        let _ = writeln!(text, "  {line}");
     }
+    put(None, &text)?;
     Ok(trial.verdict.code())
 }
 

@@ -20,7 +20,7 @@ use crate::report::{github, write_file};
 use crate::run::folder::RunFolder;
 use crate::run::partition::Partition;
 use crate::run::plan::{Planned, Scope, Selection};
-use crate::run::prepare::{Choice, Prepared, Setting, jobs, prepare};
+use crate::run::prepare::{Choice, Prepared, Setting, base_help, jobs, prepare};
 use crate::run::schedule;
 use crate::verbs::test::{Done, Job};
 
@@ -42,8 +42,8 @@ pub struct Options {
 /// Which base, on which machine, and where the results go.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Machine {
-    /// A kernel source that the project has patches for: 6.12 or 6.1 [default: 6.12]
-    #[arg(long, value_name = "BASE")]
+    /// A kernel source that the project has patches for
+    #[arg(long, value_name = "BASE", help = base_help())]
     pub base: Option<String>,
     /// How, where, and where to.
     #[command(flatten)]

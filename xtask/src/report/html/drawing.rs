@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::text::shown;
+use crate::report::history::missing;
 use crate::report::timeline::{
     Clock, Doing, Mark, Moment, PathLane, PathState, Returned, SuspendLane, TimeLine, Where,
 };
@@ -79,6 +80,9 @@ pub fn draw(line: &TimeLine, detail: Detail) -> Markup {
             }
         }
         @if more > 0 { p.note { (more) " more paths are not drawn" } }
+        @if let Some(cut) = &line.cut {
+            p.note { "The kernel's trace is " (shown(&missing(cut))) ": where I/O was, and what suspends did, is drawn as far as it goes" }
+        }
     }
 }
 
@@ -121,7 +125,11 @@ impl Pen<'_> {
             lanes.push(Lane { name: lane.map.clone(), height: BARS, body: self.suspends(lane) });
         }
         for place in &line.places {
-            lanes.push(Lane { name: format!("{} I/O", place.map), height: LEVELS, body: self.places(place) });
+            lanes.push(Lane {
+                name: format!("{} I/O", place.map),
+                height: LEVELS,
+                body: self.places(place, line.end),
+            });
         }
         if !line.returned.is_empty() {
             let of = |n: fn(&Returned) -> u32| -> Vec<(f64, u32)> {
@@ -193,10 +201,9 @@ impl Pen<'_> {
     }
 
     /// Queued in the target on top of what the core has taken back; below them what left both places.
-    fn places(&self, place: &Where) -> Markup {
+    fn places(&self, place: &Where, end: f64) -> Markup {
         let both: Vec<_> = place.levels.iter().map(|at| (at.t, at.target + at.core)).collect();
         let core: Vec<_> = place.levels.iter().map(|at| (at.t, at.core)).collect();
-        let end = place.levels.last().map_or(0.0, |at| at.t);
         html! {
             (self.areas(end, &[("tgt", &both), ("core", &core)]))
             @for (class, mark) in [("reis", Mark::Reissued), ("ok", Mark::Completed), ("bad", Mark::Failed)] {

@@ -38,9 +38,9 @@ pub struct Shown<'a> {
     pub href: Option<&'a str>,
 }
 
-/// The name of a kernel's column: what was tested, whichever release it was that day.
+/// The name of a kernel's column: what was tested, whichever release or commit it was that day.
 pub fn column(kernel: &KernelFacts) -> String {
-    let words = [kernel.source.clone(), kernel.treatment()];
+    let words = [kernel.lineage().to_owned(), kernel.treatment()];
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
 }
 

@@ -87,6 +87,10 @@ fn head_of(run: &Shown, earlier: &[(usize, &Shown)]) -> Markup {
         dl {
             dt { "kernel" }
             dd { (shown(&kernel.release)) " (" (shown(&run.column)) ")" }
+            @if kernel.source != kernel.lineage() {
+                dt { "source" }
+                dd { (shown(&kernel.source)) }
+            }
             @if !kernel.unknown_symbols.is_empty() {
                 dt { "not known" }
                 dd { (kernel.unknown_symbols.iter().map(|s| shown(s)).collect::<Vec<_>>().join(", ")) }

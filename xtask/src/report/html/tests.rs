@@ -2,12 +2,15 @@
 //! Pages of runs as they end, and as they do not; `tests/html_report` looks at them in a browser.
 
 use guest::condition::{Condition, QueueMode};
+use guest::message::Cut;
+use guest::trace::{Io, Step, What};
 use proptest::prelude::*;
 
 use super::*;
 use crate::event::{FORMAT, Kind, Source};
 use crate::report::model::{CaseResult, fold};
 use crate::report::tests::every_outcome;
+use crate::report::timeline::TimeLine;
 
 /// The page of one run.
 fn of(events: &[Event]) -> String {
@@ -240,6 +243,57 @@ fn a_page_has_an_end() {
     let full = page(0, FOR_OTHERS).len();
     let less = page(0, 6000);
     assert!(lines(&less) > 0 && less.len() < full, "{} of {full}", less.len());
+}
+
+#[test]
+fn io_that_is_stuck_until_a_clock_runs_out_is_drawn_until_then() {
+    let event = |t: f64, kind| Event { v: FORMAT, t, src: Source::Guest, vm: Some(1), case: None, kind };
+    let queued = What::Io(Io {
+        step: Step::Queued,
+        kind: "bio".into(),
+        op: "W".into(),
+        sector: 0,
+        sectors: 8,
+        error: 0,
+    });
+    let events = [
+        event(1.0, Kind::Line { text: "hello".into() }),
+        event(1.5, Kind::Traced { dev: "254:0".into(), what: queued }),
+        event(2.0, Kind::Expired { clock: "case".into(), seconds: 1.0 }),
+    ];
+    let line = TimeLine::of(&events.iter().collect::<Vec<_>>());
+    let picture = drawing::draw(&line, drawing::Detail::Full).into_string();
+    assert_eq!(piece(&picture, "<path class=\"tgt\" d=\"", "\""), "M380 34V4H760V34z");
+}
+
+#[test]
+fn a_drawing_says_that_the_trace_is_incomplete() {
+    let cut = Cut { left_out: 7, lost: 2, unreadable: vec!["expected <an event>".into()] };
+    let kind = Kind::TraceCut { cut };
+    let event = Event { v: FORMAT, t: 1.0, src: Source::Guest, vm: Some(1), case: None, kind };
+    let picture = drawing::draw(&TimeLine::of(&[&event]), drawing::Detail::Compact).into_string();
+    insta::assert_snapshot!(piece(&picture, "<p class=\"note\">", "</p>"), @"The kernel's trace is incomplete: 7 more events, 2 lost by the kernel; expected &lt;an event&gt;: where I/O was, and what suspends did, is drawn as far as it goes");
+}
+
+#[test]
+fn runs_of_a_branch_are_one_column_and_the_newest_commit_is_told() {
+    let at = |source: &str| {
+        let kernel = KernelFacts { source: source.into(), flavour: "lock".into(), ..KernelFacts::default() };
+        Results { kernel, cases: vec![result(QueueMode::Bio, Status::Pass, "")], ..Results::default() }
+    };
+    let runs = ["git https://h/x.git#next (0123456789ab)", "git https://h/x.git#next (ba9876543210)"].map(at);
+    let name = column(&runs[0].kernel);
+    let page = page("index", &[shown(&name, "Monday", &runs[0]), shown(&name, "Tuesday", &runs[1])]);
+    assert!(page.contains("#next (ba9876543210)") && !page.contains("0123456789ab"));
+    assert!(page.contains("history from 1 earlier"));
+    for (source, told) in [
+        ("git https://h/x.git#next (ba9876543210)", "git https://h/x.git#next, lock"),
+        ("git /srv/linux (mine)#next (ba9876543210)", "git /srv/linux (mine)#next, lock"),
+        ("deb linux-image-amd64 (linux-image-6.1.0-56-amd64 6.1.192-2)", "deb linux-image-amd64, lock"),
+        ("tree /srv/linux (mine)", "tree /srv/linux (mine), lock"),
+    ] {
+        assert_eq!(column(&at(source).kernel), told);
+    }
 }
 
 proptest! {

@@ -19,7 +19,7 @@ use guest::message::{Cut, Verdict};
 use guest::trace::What;
 
 use super::maps::Maps;
-use crate::event::{Event, Kind, Source};
+use crate::event::{Event, Kind};
 
 /// One thing at one time.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,9 +147,6 @@ impl Folding {
                 self.step(t, format!("the {clock} clock ran out after {seconds:.1} s"), true);
             }
             Kind::Captured { title, text } => self.captured(title, text),
-            Kind::VmEnded { reason } if event.src == Source::Host => {
-                self.step(t, format!("the VM ended: {reason}"), false);
-            }
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use guest::trace::{Io, Phase, Step};
 
 use super::io::Places;
 use super::*;
-use crate::event::FORMAT;
+use crate::event::{FORMAT, Source};
 use crate::report::recorded;
 
 fn event(t: f64, kind: Kind) -> Event {
