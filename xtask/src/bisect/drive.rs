@@ -10,7 +10,7 @@ use super::git::{Next, Repository, Worktree};
 use super::odds;
 use super::state::{End, State, Step, short};
 use super::trial::{Trial, Verdict};
-use crate::exit::{Code, code_of, coded};
+use crate::exit::{Code, coded};
 use crate::interrupt;
 use crate::progress::Progress;
 
@@ -179,8 +179,8 @@ impl Bisect<'_> {
             "== step {number}, {left} left, about {more} more after it: {} {subject}",
             short(&commit)
         ));
-        let trial = self.test(state, &commit, telling, true, tester);
-        let trial = trial.map_err(|error| stopped(error, &commit))?.of_step(telling, state.question.repeat);
+        let trial = self.test(state, &commit, telling, true, tester)?;
+        let trial = trial.of_step(telling, state.question.repeat);
         self.progress.line(&format!("== step {number}: {} ({:.0} s)", told(&trial), trial.seconds.total()));
         Ok(Step { commit, subject, left, trial })
     }
@@ -218,18 +218,6 @@ pub fn told(trial: &Trial) -> String {
         }
         (verdict, _) => verdict.word().to_owned(),
     }
-}
-
-/// The error of a step, with the way on in case it is the commit that makes the host fail.
-fn stopped(error: anyhow::Error, commit: &str) -> anyhow::Error {
-    if interrupt::requested() {
-        return error;
-    }
-    let hint = format!(
-        "(hint: if this happens at this commit every time, --continue --skip {} leaves it out)",
-        short(commit)
-    );
-    coded(code_of(&error), format!("{error:#} {hint}"))
 }
 
 /// What leads to --good fails already: git can't search for a bug that was fixed.

@@ -228,7 +228,9 @@ fn host_failed(results: &Results, folder: &Utf8Path) -> anyhow::Error {
     let what = trouble.map_or_else(|| "nothing was run".to_owned(), told);
     coded(
         Code::HostFailed,
-        format!("the host failed, which says nothing about the kernel: {what} ({folder})"),
+        format!(
+            "the host failed, which says nothing about the kernel: {what} ({folder}) (hint: if that happens at this commit every time, `bisect --continue --skip REV` leaves it out, or `git bisect skip`)"
+        ),
     )
 }
 
@@ -294,7 +296,9 @@ pub mod tests {
             assert_eq!(trial(outcomes).unwrap().verdict, verdict, "{outcomes:?}");
         }
         for outcomes in [&[("a", Pass), ("b", Infra)][..], &[("a", NotRun)], &[]] {
-            assert_eq!(code_of(&trial(outcomes).unwrap_err()), Code::HostFailed, "{outcomes:?}");
+            let error = trial(outcomes).unwrap_err();
+            assert_eq!(code_of(&error), Code::HostFailed, "{outcomes:?}");
+            assert!(error.to_string().contains("`bisect --continue --skip REV` leaves it out"), "{error}");
         }
     }
 
