@@ -313,8 +313,10 @@ fn nowait_io_gets_eagain_while_suspended(bench: &mut Bench) -> Outcome {
 /// The writes are on their way to the disk when `fdatasync` or `msync` waits for them, and no earlier.
 fn page_cache_writes_are_pushed_back(bench: &mut Bench) -> Outcome {
     let Queued { paths, map, io } = queued_in_the_target(bench)?;
-    map.suspend(Noflush)?;
+    let suspended = map.suspend(Noflush);
+    // First: without pushback the freeze now and then reports the writes that failed, and the suspend fails with it.
     io.is_pushed_back_to_the_core()?;
+    suspended?;
     map.load(&paths)?;
     map.resume()?;
     io.succeeds()?;
