@@ -5,7 +5,6 @@
 use std::time::Instant;
 
 use camino::Utf8Path;
-use guest::stress::Stress;
 
 use super::drive::{Ask, Tester};
 use super::trial::Trial;
@@ -56,17 +55,9 @@ impl Kernels<'_> {
         };
         let build = started.elapsed().as_secs_f64();
         let (_, host) = prepared.facts();
-        let job = Job {
-            prepared: &prepared,
-            items: schedule::items(plan, repeat),
-            jobs: jobs(self.jobs, &prepared.spec, &host)?,
-            isolate: false,
-            strict: false,
-            first_failure_ends,
-            stress: Stress::default(),
-            partition: None,
-            options: self.choice.options(),
-        };
+        let workers = jobs(self.jobs, &prepared.spec, &host)?;
+        let items = schedule::items(plan, repeat);
+        let job = Job { first_failure_ends, ..Job::new(&prepared, items, workers, self.choice.options()) };
         let started = Instant::now();
         let done = job.run(runs, self.progress)?;
         // Half of the runs prove half of it.

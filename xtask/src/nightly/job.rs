@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use camino::Utf8Path;
-use guest::stress::Stress;
 
 use super::bisect;
 use super::config::{Config, History, Job};
@@ -188,17 +187,9 @@ impl Run<'_> {
         }
         let place = format!("part-{}", self.parts.len() + 1);
         let (_, host) = self.prepared.facts();
-        let job = test::Job {
-            prepared: self.prepared,
-            items,
-            jobs: jobs(runner.jobs, &self.prepared.spec, &host)?,
-            isolate,
-            strict: false,
-            first_failure_ends: false,
-            stress: Stress::default(),
-            partition: None,
-            options: self.options.clone(),
-        };
+        let workers = jobs(runner.jobs, &self.prepared.spec, &host)?;
+        let job =
+            test::Job { isolate, ..test::Job::new(self.prepared, items, workers, self.options.clone()) };
         let done = job.run_in(self.folder.inside(&place)?, runner.progress)?;
         interrupt::check()?;
         if let Some(error) = done.failed {

@@ -14,7 +14,6 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use guest::condition::Transport;
 use guest::message::mode;
-use guest::stress::Stress;
 use serde::Serialize;
 
 use crate::cache::Cache;
@@ -232,17 +231,8 @@ impl Bench<'_> {
         jobs: usize,
         isolate: bool,
     ) -> anyhow::Result<Done> {
-        let job = Job {
-            prepared: self.prepared,
-            items: schedule::items(plan, repeat),
-            jobs,
-            isolate,
-            strict: false,
-            first_failure_ends: false,
-            stress: Stress::default(),
-            partition: None,
-            options: self.options.common.choice.options(),
-        };
+        let (items, options) = (schedule::items(plan, repeat), self.options.common.choice.options());
+        let job = Job { isolate, ..Job::new(self.prepared, items, jobs, options) };
         let mut done = job.run(&self.options.common.out, self.progress)?;
         let summary = &done.results.summary;
         anyhow::ensure!(

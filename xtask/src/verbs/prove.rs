@@ -2,7 +2,6 @@
 //! `cargo xtask prove`: does this suite tell a kernel with the feature from one without? Runs the catalogue on baseline,
 //! pushback and stock of one base and compares every cell with `tests/expectations/`.
 
-use guest::stress::Stress;
 use std::io::{ErrorKind, Write as _};
 
 use anyhow::Context as _;
@@ -141,17 +140,9 @@ pub fn prove(
         }
         progress.line(&format!("== {}: {}", variant.name(), what_it_shows(*variant)));
         let (_, host) = prepared.facts();
-        let job = Job {
-            prepared,
-            items: schedule::items(plan, 1),
-            jobs: jobs(wanted_jobs, &prepared.spec, &host)?,
-            isolate: false,
-            strict: false,
-            first_failure_ends: false,
-            stress: Stress::default(),
-            partition,
-            options: run.options.clone(),
-        };
+        let workers = jobs(wanted_jobs, &prepared.spec, &host)?;
+        let job =
+            Job { partition, ..Job::new(prepared, schedule::items(plan, 1), workers, run.options.clone()) };
         let done: Done = job.run_in(folder.inside(variant.name())?, progress)?;
         run.take(done.results);
         failed = done.failed;

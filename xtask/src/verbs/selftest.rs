@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::panic::resume_unwind;
 use std::thread;
 
-use guest::stress::Stress;
 use tests::cases::selftest::{EXPECTED, NOTHING_OF_THE_HOST};
 
 use crate::cache::Cache;
@@ -52,19 +51,8 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
     let cache = Cache::open()?;
     let prepared = prepare(&common.choice, common.yes, &cache, progress)?;
     let run = |selftests: &[Planned]| {
-        let job = Job {
-            prepared: &prepared,
-            items: pairs(selftests, follower),
-            // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
-            jobs: 1,
-            isolate: false,
-            strict: false,
-            first_failure_ends: false,
-            stress: Stress::default(),
-            partition: None,
-            options: common.choice.options(),
-        };
-        job.run(&common.out, progress)
+        // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
+        Job::new(&prepared, pairs(selftests, follower), 1, common.choice.options()).run(&common.out, progress)
     };
     // Most of them wait for a clock: two halves side by side.
     let halves = selftests.chunks(selftests.len().div_ceil(2).max(1));

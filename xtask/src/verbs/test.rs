@@ -74,16 +74,13 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let cache = Cache::open()?;
     let prepared = prepare(&choice, options.common.yes, &cache, &progress)?;
     let (_, host) = prepared.facts();
+    let workers = jobs(options.jobs, &prepared.spec, &host)?;
     let job = Job {
-        prepared: &prepared,
-        items: schedule::items(&plan, options.repeat),
-        jobs: jobs(options.jobs, &prepared.spec, &host)?,
         isolate: options.isolate == Isolate::Case,
         strict: options.strict,
-        first_failure_ends: false,
         stress: stress.stress(),
         partition: options.selection.partition,
-        options: choice.options(),
+        ..Job::new(&prepared, schedule::items(&plan, options.repeat), workers, choice.options())
     };
     let done = job.run(&options.common.out, &progress)?;
     let to_stdout = options.report.iter().any(|request| request.path.is_none());
@@ -155,7 +152,22 @@ impl Done {
     }
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// A run of these items without anything special.
+    pub fn new(prepared: &'a Prepared, items: Vec<Item>, jobs: usize, options: Vec<String>) -> Self {
+        Self {
+            prepared,
+            items,
+            jobs,
+            isolate: false,
+            strict: false,
+            first_failure_ends: false,
+            stress: Stress::default(),
+            partition: None,
+            options,
+        }
+    }
+
     /// Runs it, into a new folder below `out`.
     pub fn run(self, out: &Utf8Path, progress: &Progress) -> anyhow::Result<Done> {
         self.run_in(RunFolder::create(out)?, progress)
