@@ -43,7 +43,6 @@ pub use fetch::{Download, fetch, to_download};
 pub use flavour::Flavour;
 pub use git::{PATIENCE, remote_git, shown as shown_url};
 pub use prune::prune;
-pub use series::check::Report as PatchReport;
 pub use series::repo::git_in;
 pub use sha::key as key_of;
 pub use shape::PARTS as TREE_PARTS;
@@ -180,7 +179,7 @@ pub fn key(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Resul
 }
 
 /// Checks the patches of a base: they apply, build without warnings after each, and are in style.
-pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<PatchReport> {
+pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<series::check::Report> {
     build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()
 }
 

@@ -5,8 +5,6 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::AddAssign;
-use std::panic::resume_unwind;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -140,39 +138,28 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     let pushback = |base| kernel(base, Some(Variant::Pushback), Boot::Image);
     // The other front end: the same cases, and the ways in which it may fail.
     let virtme = kernel(NEWER, None, Boot::Virtme);
-    let others = if options.full { &[OLDER, NEWEST][..] } else { &[OLDER] };
-    thread::scope(|scope| {
-        // The other kernels are compiled in the time that VMs leave.
-        let patches_of_others = scope.spawn(|| {
-            yield_to_others();
-            others.iter().map(|base| (*base, patches(base, &progress))).collect::<Vec<_>>()
+    tally.stage(&format!("patches of {NEWER}"), || patches(NEWER, &progress));
+    if options.full {
+        tally.stage(&format!("proof on {NEWER}"), || proof(&any(NEWER), &[], &progress));
+    } else {
+        tally.stage(&format!("proof on {NEWER}, scsi_debug"), || {
+            proof(&any(NEWER), &[Transport::ScsiDebug], &progress)
         });
-        tally.stage(&format!("patches of {NEWER}"), || told(patches(NEWER, &progress)));
-        if options.full {
-            tally.stage(&format!("proof on {NEWER}"), || proof(&any(NEWER), &[], &progress));
-        } else {
-            tally.stage(&format!("proof on {NEWER}, scsi_debug"), || {
-                proof(&any(NEWER), &[Transport::ScsiDebug], &progress)
-            });
-            tally.stage(&format!("catalogue on {NEWER}, pushback, iscsi"), || {
-                catalogue(&pushback(NEWER), &test::default_plan_over(&[Transport::Iscsi])?, &progress)
-            });
-        }
-        tally.stage(&format!("catalogue on {NEWER}, pushback, virtme-ng"), || {
-            let all = test::default_plan()?;
-            catalogue(&virtme, &if options.full { all } else { one_of_each(all) }, &progress)
+        tally.stage(&format!("catalogue on {NEWER}, pushback, iscsi"), || {
+            catalogue(&pushback(NEWER), &test::default_plan_over(&[Transport::Iscsi])?, &progress)
         });
-        for (base, report) in patches_of_others.join().unwrap_or_else(|panic| resume_unwind(panic)) {
-            tally.stage(&format!("patches of {base}, compiled meanwhile"), || told(report));
-        }
+    }
+    tally.stage(&format!("catalogue on {NEWER}, pushback, virtme-ng"), || {
+        let all = test::default_plan()?;
+        catalogue(&virtme, &if options.full { all } else { one_of_each(all) }, &progress)
     });
-    // Some of them spin, or say too much for a busy host: after the compilers.
     tally.stage(&format!("selftest on {NEWER}"), || selftest::counted(&any(NEWER), &progress));
     tally.stage(&format!("selftest on {NEWER}, virtme-ng"), || selftest::counted(&virtme, &progress));
     let in_time = |run: &dyn Fn() -> anyhow::Result<Stage>| {
         if options.full || started.elapsed() < ENOUGH { run() } else { Ok(Stage::no_time()) }
     };
-    for base in others {
+    for base in if options.full { &[OLDER, NEWEST][..] } else { &[OLDER] } {
+        tally.stage(&format!("patches of {base}"), || patches(base, &progress));
         if options.full {
             tally.stage(&format!("proof on {base}"), || proof(&any(base), &[], &progress));
         } else {
@@ -192,19 +179,9 @@ pub fn run(options: &Options) -> anyhow::Result<Code> {
     Ok(code)
 }
 
-/// Whatever this thread starts has the CPUs when nobody else wants them.
-fn yield_to_others() {
-    // Of this thread alone, and of what it starts: setpriority(2). It can't fail, for everybody may be nice.
-    let _ = rustix::process::setpriority_process(None, 19);
-}
-
 /// The series of a base: they apply and build patch by patch, without warnings, and are in style.
-fn patches(base: &str, progress: &Progress) -> anyhow::Result<kernel::PatchReport> {
-    kernel::check(base, &Cache::open()?, progress)
-}
-
-fn told(report: anyhow::Result<kernel::PatchReport>) -> anyhow::Result<Stage> {
-    let report = report?;
+fn patches(base: &str, progress: &Progress) -> anyhow::Result<Stage> {
+    let report = kernel::check(base, &Cache::open()?, progress)?;
     print!("{}", report.render());
     let (passed, failed) = report.counts();
     Ok(Stage { counts: Counts { passed, failed, skipped: 0 }, failures: report.failures() })
