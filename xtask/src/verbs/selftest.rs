@@ -54,10 +54,11 @@ fn selected(selection: &Selection, common: &Common, progress: &Progress) -> anyh
         // One worker: the case after a selftest is then the follower, in the same VM if that was kept.
         Job::new(&prepared, pairs(selftests, follower), 1, common.choice.options()).run(&common.out, progress)
     };
-    // Most of them wait for a clock: two halves side by side.
-    let halves = selftests.chunks(selftests.len().div_ceil(2).max(1));
+    // Most of them wait for a clock: two halves side by side, turn about, since those that wait longest stand together.
+    let half = |first| selftests.iter().skip(first).step_by(2).copied().collect::<Vec<_>>();
+    let halves = [half(0), half(1)].into_iter().filter(|half| !half.is_empty());
     let halves = thread::scope(|scope| {
-        let running: Vec<_> = halves.map(|half| scope.spawn(|| run(half))).collect();
+        let running: Vec<_> = halves.map(|half| scope.spawn(move || run(&half))).collect();
         let done = running.into_iter().map(|half| half.join().unwrap_or_else(|panic| resume_unwind(panic)));
         done.collect::<Vec<_>>()
     });
