@@ -119,13 +119,13 @@ fn load_modules() -> BTreeMap<String, String> {
     modules.missing.into_iter().chain(failed).collect()
 }
 
-/// Ends the VM. QEMU runs with `-no-reboot`, so a failed power-off (no ACPI) falls back to a restart, which ends it too.
+/// Ends the VM by a restart, which ends QEMU, as it runs with `-no-reboot`: without ACPI a power-off is a halt
+/// (`kernel_can_power_off()` in kernel/reboot.c), and QEMU stays.
 /// Where process 1 is somebody else, the agent ends with `status`, and that one tells the host and powers off.
 pub fn power_off(status: i32) -> ! {
     if host_root::is_it() {
         std::process::exit(status)
     }
-    let _ = reboot(RebootMode::RB_POWER_OFF);
     let _ = reboot(RebootMode::RB_AUTOBOOT);
     // Process 1 must not return: that would be a kernel panic, which is what is left now.
     std::process::exit(1)
