@@ -138,6 +138,17 @@ pub fn confidence(odds: Odds, repeat: u32, good: u32) -> String {
     )
 }
 
+/// The same in a few words.
+pub fn in_short(odds: Odds, repeat: u32, good: u32) -> String {
+    let Odds { shown, of } = odds;
+    let right = |p| percent(all_right(p, repeat, good));
+    format!(
+        "it showed in {shown} of {of} runs of the bad commit, so all verdicts are right with {} (at least {})",
+        right(odds.estimate()),
+        right(odds.at_least())
+    )
+}
+
 /// `0.50`, `0.0033`: with two digits that say something.
 fn probability(p: f64) -> String {
     let decimals = match p {

@@ -26,7 +26,9 @@ pub fn log(state: &State) -> String {
     let ends = [("--bad", &question.bad, &state.bad), ("--good", &question.good, &state.good)];
     for (option, rev, trial) in ends {
         if let Some(trial) = trial {
-            rows.push(row(option, "", &rev.commit, trial, &rev.name));
+            // A night asks with full ids, and that is in the row already.
+            let name = if rev.name == rev.commit { "" } else { &rev.name };
+            rows.push(row(option, "", &rev.commit, trial, name));
         }
     }
     for (number, Step { commit, subject, left, trial }) in (1..).zip(&state.steps) {
@@ -319,6 +321,16 @@ mod tests {
     #[test]
     fn a_line_a_commit_with_its_time() {
         insta::assert_snapshot!(log(&state()));
+    }
+
+    #[test]
+    fn an_end_that_is_named_by_its_id_is_named_once() {
+        let mut state = state();
+        let bad = &mut state.question.bad;
+        bad.name = bad.commit.clone();
+        let id = bad.commit.clone();
+        let log = log(&state);
+        assert!(log.contains(&id[..12]) && !log.contains(&id), "{log}");
     }
 
     #[test]
