@@ -11,7 +11,7 @@ use super::io::{COMES_BACK, FAILS, PUSHED_BACK, STEP, SUCCEEDS};
 use crate::condition::QueueMode;
 use crate::dm::test_target::{Gate, Mapped, OnMap, Order, TestStatus};
 use crate::dm::{Flush, Map, Sectors, Table};
-use crate::evidence::observe::Observed;
+use crate::evidence::observe::{Counters, Observed};
 use crate::evidence::{self, Place, place};
 use crate::failure::{Failure, GuestContext, Outcome, ensure};
 use crate::io::{BLOCK, Batch, Engine, IoResult, Spec, Tally};
@@ -251,6 +251,19 @@ impl TestIo {
         })?;
         happened(name, &[("seen", &seen)]);
         Ok(())
+    }
+
+    /// Waits until the core has taken the first of it back since `before`; none has returned by then.
+    pub fn starts_to_be_pushed_back(&self, hooks: &Observed, before: Counters) -> Outcome {
+        wait_for(STEP, NONE_RETURNS, || {
+            let Counters { added, refused, .. } = hooks.counters()?.since(before);
+            let tally = self.batch.tally();
+            let seen = format!("{tally}; added {added}, refused {refused}");
+            if !tally.all_pending() {
+                return Err(Failure::assertion(NONE_RETURNS, seen));
+            }
+            Ok(if added > 0 { Ok(()) } else { Err(seen) })
+        })
     }
 
     /// All of it completes without an error.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use guest::bench::test_map::{KEPT, NONE_RETURNS, TestIo, TestMap};
+use guest::bench::test_map::{KEPT, TestIo, TestMap};
 use guest::condition::Signal;
 use guest::dm::Flush::Noflush;
 use guest::dm::Suspender;
@@ -119,7 +119,7 @@ fn pushback_meets_the_end_of_a_suspend(bench: &mut Bench) -> Outcome {
     bench.data_is_what_was_written()
 }
 
-/// The same, and the suspend is interrupted as soon as the first I/O is on its way back. `end_io()` of the target asks
+/// The same, and the suspend is interrupted as soon as the core has the first I/O back. `end_io()` of the target asks
 /// for pushback as long as it sees the flag; the one that is in the core's hands when the flag is cleared must fail.
 fn pushback_meets_an_interruption(bench: &mut Bench) -> Outcome {
     let paths = bench.paths(1)?;
@@ -135,9 +135,7 @@ fn pushback_meets_an_interruption(bench: &mut Bench) -> Outcome {
 
         map.tell(&[Map(Remap), EndIo(OnEnd::RequeueUnderNoflush)])?;
         let release = map.start_telling(Release)?;
-        map.has_ended(1)?;
-        let tally = io.tally();
-        ensure(tally.all_pending(), NONE_RETURNS, &tally)?;
+        io.starts_to_be_pushed_back(&hooks, before)?;
         suspend.is_interrupted()?;
         release.succeeds()?;
 
