@@ -126,8 +126,8 @@ pub fn confidence(odds: Odds, repeat: u32, good: u32) -> String {
     format!(
         "The failure showed in {shown} of {of} runs of the bad commit: p = {}, and with\n\
          95 % confidence p >= {}. A commit that has it passes N = {repeat} runs with\n\
-         (1 - p)^N = {} (at most {}). {good} {} called good, so all verdicts are\n\
-         right with (1 - (1 - p)^N)^{good} = {} (at least {}).\n",
+         (1 - p)^N = {} (upper bound {}). {good} {} called good, so all verdicts are\n\
+         right with (1 - (1 - p)^N)^{good} = {} (lower bound {}).\n",
         probability(p),
         probability(low),
         percent(wrong),
@@ -143,7 +143,7 @@ pub fn in_short(odds: Odds, repeat: u32, good: u32) -> String {
     let Odds { shown, of } = odds;
     let right = |p| percent(all_right(p, repeat, good));
     format!(
-        "it showed in {shown} of {of} runs of the bad commit, so all verdicts are right with {} (at least {})",
+        "it showed in {shown} of {of} runs of the bad commit, so all verdicts are right with {} (lower bound {})",
         right(odds.estimate()),
         right(odds.at_least())
     )
@@ -226,8 +226,8 @@ mod tests {
         insta::assert_snapshot!(confidence(Odds { shown: 5, of: 10 }, 10, 3), @r"
         The failure showed in 5 of 10 runs of the bad commit: p = 0.50, and with
         95 % confidence p >= 0.22. A commit that has it passes N = 10 runs with
-        (1 - p)^N = 0.10 % (at most 8.08 %). 3 steps were called good, so all verdicts are
-        right with (1 - (1 - p)^N)^3 = 99.71 % (at least 77.7 %).
+        (1 - p)^N = 0.10 % (upper bound 8.08 %). 3 steps were called good, so all verdicts are
+        right with (1 - (1 - p)^N)^3 = 99.71 % (lower bound 77.7 %).
         ");
         assert_eq!(
             [0.5, 1.0, 0.05, 0.0033, 0.000_256].map(probability),

@@ -187,7 +187,7 @@ fn how_far_a_result_can_be_trusted_is_told() {
     state.end = Some(End::Found("4".repeat(40)));
     let (commit, message) = outcome(&state);
     assert_eq!(commit, Some("4".repeat(40)));
-    insta::assert_snapshot!(message, @"dm: 4; it showed in 1 of 2 runs of the bad commit, so all verdicts are right with 75.0 % (at least 5 %)");
+    insta::assert_snapshot!(message, @"dm: 4; it showed in 1 of 2 runs of the bad commit, so all verdicts are right with 75.0 % (lower bound 5 %)");
 }
 
 #[test]
