@@ -356,12 +356,13 @@ impl Io {
     }
 
     fn look(&self, suspend: Suspend) -> Outcome<Look> {
-        // The tally first: what returns meanwhile makes the sum of the places too small, never too big.
+        let shown: Vec<_> =
+            self.watched.iter().map(|watched| evidence::read(watched.device, watched.queue_mode)).collect();
+        // The tally after what the maps show: what returns meanwhile makes the sum of the places too small, never too big.
         let tally = self.tally();
         let held = self::tally(&self.held);
         let returned = (tally.total - tally.pending + held.total - held.pending) as u64;
-        let maps = self.watched.iter().map(|watched| {
-            let mut now = evidence::read(watched.device, watched.queue_mode);
+        let maps = self.watched.iter().zip(shown).map(|(watched, mut now)| {
             now.suspended |= suspend == Suspend::Waits;
             let mut place = whereabouts(&now, watched.mark.get(), returned);
             // If less than what is held is there, this too is no place at which the caller wants to see it.

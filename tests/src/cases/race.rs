@@ -135,7 +135,7 @@ fn pushback_meets_an_interruption(bench: &mut Bench) -> Outcome {
 
         map.tell(&[Map(Remap), EndIo(OnEnd::RequeueUnderNoflush)])?;
         let release = map.start_telling(Release)?;
-        io.starts_to_be_pushed_back(&hooks, before)?;
+        io.starts_to_be_pushed_back()?;
         suspend.is_interrupted()?;
         release.succeeds()?;
 
