@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cache::Cache;
 use crate::kernel::bases::Base;
@@ -16,7 +16,7 @@ use crate::kernel::package::Package;
 use crate::kernel::recipe::Recipe;
 use crate::kernel::series::{self, Series, check, variant};
 use crate::kernel::store::{self, Manifest};
-use crate::kernel::{Flavour, Kernel, Variant, config, sha};
+use crate::kernel::{Against, Flavour, Kernel, Variant, config, sha};
 use crate::progress::Progress;
 
 /// Lines that a build from scratch prints: 1,939 for 6.12 and this configuration; the last build's count is better
@@ -95,25 +95,45 @@ impl<'a> Workshop<'a> {
     }
 
     /// Checks the patches of the base.
-    pub fn check(&self) -> anyhow::Result<check::Report> {
+    pub fn check(&self, against: Against) -> anyhow::Result<check::Report> {
         let source = fetch::source(self.base, &self.package, self.cache, self.progress)?;
         let _lock = self.cache.lock(&format!("build-{}", self.build_id), self.progress)?;
-        let make = self.built(&source)?;
+        let make = match against {
+            Against::Kernel => self.built(&source)?,
+            Against::Headers => self.prepared(&source)?,
+        };
         check::run(self.base.name, &make, &make.home.join("check"), self.progress)
+    }
+
+    /// The build of the base as far as modules need it to be compiled, for who holds the lock of its folder.
+    fn prepared<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
+        let make = self.make(source)?;
+        if !complete(&make).exists() {
+            self.configure(&make)?;
+            make.run(&["modules_prepare"], None, |_| {})?;
+        }
+        Ok(make)
+    }
+
+    fn make<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
+        let home = self.cache.path("builds").join(&self.build_id);
+        let what = describe(self.base.name, Variant::Stock.name(), false, self.recipe.flavour);
+        Make::new(source, home, &self.recipe, &what, self.cache)
+    }
+
+    fn configure(&self, make: &Make<'_>) -> anyhow::Result<()> {
+        self.cache.require_free(BUILD_BYTES, "building a kernel")?;
+        // A base knows all of our symbols, so nothing counts as unknown.
+        make.configure(|| Ok(self.recipe.config.symbols().map(ToOwned::to_owned).collect())).map(drop)
     }
 
     /// The build of the base, for who holds the lock of its folder. That is kept: a build resumes after an
     /// interruption, and our modules and variants are built over it.
     fn built<'m>(&'m self, source: &'m Utf8Path) -> anyhow::Result<Make<'m>> {
-        let home = self.cache.path("builds").join(&self.build_id);
-        let what = describe(self.base.name, Variant::Stock.name(), false, self.recipe.flavour);
-        let make = Make::new(source, home, &self.recipe, &what, self.cache)?;
-        // The source is pinned and the recipe is in the key: what is complete once stays so.
-        let complete = make.home.join("complete");
+        let make = self.make(source)?;
+        let complete = complete(&make);
         if !complete.exists() {
-            self.cache.require_free(BUILD_BYTES, "building a kernel")?;
-            // A base knows all of our symbols, so nothing counts as unknown.
-            make.configure(|| Ok(self.recipe.config.symbols().map(ToOwned::to_owned).collect()))?;
+            self.configure(&make)?;
             compile(&make, self.progress)?;
             fs_err::write(complete, "")?;
         }
@@ -132,6 +152,11 @@ impl<'a> Workshop<'a> {
             ..Manifest::default()
         }
     }
+}
+
+/// There once the build is. The source is pinned and the recipe is in the folder's key: what is complete once stays so.
+fn complete(make: &Make<'_>) -> Utf8PathBuf {
+    make.home.join("complete")
 }
 
 /// A kernel in words: `base 6.12 pushback observed kasan`.

@@ -216,6 +216,11 @@ impl<'a> Make<'a> {
         }
     }
 
+    /// Whether the kernel was built to its end, so that it is known what it and its modules export.
+    pub fn knows_exports(&self) -> bool {
+        self.out().join("Module.symvers").exists()
+    }
+
     /// `uname -r` of what was built.
     pub fn release(&self) -> anyhow::Result<String> {
         let file = self.out().join("include/config/kernel.release");

@@ -178,9 +178,23 @@ pub fn key(source: &Source, cache: &Cache, progress: &Progress) -> anyhow::Resul
     Ok(build::Workshop::open(base, *flavour, cache, progress)?.id(&stack))
 }
 
+/// What the patched modules are built against when patches are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Against {
+    /// The base's kernel, which is built first
+    Kernel,
+    /// What its headers need and no more, which takes seconds: a symbol that no module and no kernel exports is not noticed
+    Headers,
+}
+
 /// Checks the patches of a base: they apply, build without warnings after each, and are in style.
-pub fn check(base: &str, cache: &Cache, progress: &Progress) -> anyhow::Result<series::check::Report> {
-    build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check()
+pub fn check(
+    base: &str,
+    against: Against,
+    cache: &Cache,
+    progress: &Progress,
+) -> anyhow::Result<series::check::Report> {
+    build::Workshop::open(bases::find(base)?, Flavour::default(), cache, progress)?.check(against)
 }
 
 /// Applies the series of a base to another source (default: what the base is today) in a new repository at `out`
