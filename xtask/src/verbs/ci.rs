@@ -60,11 +60,11 @@ const CASES: Duration = Duration::from_secs(9 * 60);
 /// Runs the verb.
 pub fn run(options: &Options) -> anyhow::Result<Code> {
     let progress = Progress::new();
+    let mut tally = Tally::start();
     // Any base: what is asked for is the package lists.
     let download = kernel::to_download(NEWER, &Cache::open()?)?.map(|download| download.package);
     host::ensure_ready(Needs::Base { download }, options.yes, &progress)?;
     let mut ci = Ci { options, progress: &progress, is_slow: false };
-    let mut tally = Tally::start();
     tally.stage("format", stages::format);
     tally.stage("clippy", stages::clippy);
     tally.stage("unit tests", stages::unit_tests);
@@ -91,14 +91,14 @@ struct Ci<'a> {
 impl Ci<'_> {
     fn newer(&self, tally: &mut Tally) {
         let progress = self.progress;
-        let stock = self.kernel(NEWER, None, Boot::Image);
+        let image = self.kernel(NEWER, None, Boot::Image);
         // The other front end: the same cases, and the ways in which it may fail.
         let virtme = self.kernel(NEWER, None, Boot::Virtme);
         if self.options.full {
-            tally.stage(&format!("proof on {NEWER}"), || stages::proof(&stock, &self.plan(&[])?, progress));
+            tally.stage(&format!("proof on {NEWER}"), || stages::proof(&image, &self.plan(&[])?, progress));
         } else {
             tally.stage(&format!("proof on {NEWER}, scsi_debug"), || {
-                stages::proof(&stock, &self.plan(&[Transport::ScsiDebug])?, progress)
+                stages::proof(&image, &self.plan(&[Transport::ScsiDebug])?, progress)
             });
             tally.stage(&format!("catalogue on {NEWER}, pushback, iscsi"), || {
                 let pushback = self.kernel(NEWER, Some(Variant::Pushback), Boot::Image);
@@ -110,7 +110,7 @@ impl Ci<'_> {
             let cases = if self.options.full { all } else { one_of_each(all) };
             stages::catalogue(&virtme, &cases, progress)
         });
-        for (name, machine) in [("", &stock), (", virtme-ng", &virtme)] {
+        for (name, machine) in [("", &image), (", virtme-ng", &virtme)] {
             let is_time = self.is_time_for(SELFTESTS, tally);
             tally.stage(&format!("selftest on {NEWER}{name}"), || {
                 if is_time { selftest::counted(machine, progress) } else { Ok(Stage::no_time()) }
@@ -131,10 +131,10 @@ impl Ci<'_> {
             tally.stage(&format!("cases on {base}"), || Ok(Stage::no_time()));
             return;
         }
-        let stock = self.kernel(base, None, Boot::Image);
+        let image = self.kernel(base, None, Boot::Image);
         if self.options.full {
             tally.stage(&format!("proof on {base}"), || {
-                stages::proof(&stock, &self.plan(&[])?, self.progress)
+                stages::proof(&image, &self.plan(&[])?, self.progress)
             });
         } else {
             tally.stage(&format!("catalogue on {base}, pushback"), || {
@@ -147,7 +147,7 @@ impl Ci<'_> {
                 )
             });
         }
-        tally.stage(&format!("selftest on {base}"), || selftest::counted(&stock, self.progress));
+        tally.stage(&format!("selftest on {base}"), || selftest::counted(&image, self.progress));
     }
 
     fn kernel(&self, base: &str, variant: Option<Variant>, boot: Boot) -> Common {
