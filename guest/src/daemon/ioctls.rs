@@ -6,6 +6,9 @@
 //! libdevmapper: ioctl/libdm-iface.c(1928): dm resume pb-mpatha  [ noopencount noflush skiplockfs ]   [16384] (*1)
 //! libdevmapper: ioctl/libdm-iface.c(1928): dm message pb-mpatha  [ noopencount flush ]  fail_path 8:0 [16384] (*1)
 //! ```
+//!
+//! multipathd writes such a line in three pieces (`dm_write_log` in libmultipath/devmapper.c), and what another of its threads
+//! writes can come between them. Whole is only the piece that starts with `dm`.
 
 use std::fmt;
 
@@ -28,16 +31,16 @@ impl Ioctl {
         matches!(self.verb.as_str(), "create" | "reload" | "suspend" | "resume" | "message" | "remove")
     }
 
-    fn parse(line: &str, map: &str) -> Option<Self> {
-        let (_, call) = line.split_once("libdm-iface.c(")?.1.split_once("): dm ")?;
-        let (verb, rest) = call.split_once(' ')?;
+    /// What stands at the start of `text`, after the `dm `.
+    fn parse(text: &str, map: &str) -> Option<Self> {
+        let (verb, rest) = text.lines().next()?.split_once(' ')?;
         let (names, rest) = rest.split_once(" [ ")?;
         if names.split_ascii_whitespace().next() != Some(map) {
             return None;
         }
         let (flags, rest) = rest.split_once(']')?;
         let has = |flag: &str| flags.split_ascii_whitespace().any(|word| word == flag);
-        let message = rest.rsplit_once(" [").map_or("", |(message, _)| message).trim();
+        let message = rest.split_once(" [").map_or("", |(message, _)| message).trim();
         // In a message without that size at its end nothing is lost.
         Some(Self {
             verb: verb.to_owned(),
@@ -64,7 +67,7 @@ impl fmt::Display for Ioctl {
 
 /// Those of a log that are about `map` and change it, in order.
 pub fn of_map(log: &str, map: &str) -> Vec<Ioctl> {
-    log.lines().filter_map(|line| Ioctl::parse(line, map)).filter(Ioctl::changes).collect()
+    log.split("dm ").skip(1).filter_map(|text| Ioctl::parse(text, map)).filter(Ioctl::changes).collect()
 }
 
 /// In words, for an event or a failed assertion.
@@ -94,6 +97,19 @@ libdevmapper: ioctl/libdm-iface.c(1928): dm suspend pb-mpatha  [ noopencount nof
         insta::assert_snapshot!(told(&of_map(LOG, "pb-mpatha")),
             @"reload, resume (noflush, skip_lockfs), message fail_path 8:0, suspend (noflush, skip_lockfs)");
         insta::assert_snapshot!(told(&of_map(LOG, "pb-mpathb")), @"remove (skip_lockfs)");
+    }
+
+    /// Two threads at once.
+    #[test]
+    fn a_line_may_be_torn() {
+        const TORN: &str = "\
+libdevmapper: ioctl/libdm-iface.c(1928): sdc: tur state = down
+dm suspend pb-mpatha  [ noopencount noflush skiplockfs ]   [16384] (*1)
+libdevmapper: ioctl/libdm-iface.c(1928): libdevmapper: ioctl/libdm-iface.c(1928): dm status pb-mpatha  [ noopencount noflush ]   [16384] (*1)dm message pb-mpatha  [ noopencount flush ]  fail_path 8:0 [16384] (*1)dm resume pb-mpatha  [ noopencount noflush skiplockfs ]   [16384] (*1)
+
+";
+        insta::assert_snapshot!(told(&of_map(TORN, "pb-mpatha")),
+            @"suspend (noflush, skip_lockfs), message fail_path 8:0, resume (noflush, skip_lockfs)");
     }
 
     proptest! {
