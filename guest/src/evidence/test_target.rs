@@ -3,7 +3,9 @@
 //!
 //! These targets count what they hold and what is in the device below, so what is in neither, has been seen by them
 //! and has not come back can only be in the core. That the map is suspended with nothing in flight says the same a
-//! second time, in the core's own numbers: its accounting of a bio ends when it goes to `md->deferred`.
+//! second time, in the core's own numbers: its accounting of a bio ends when it goes to `md->deferred`. It also ends a moment
+//! before the bio comes back, which nothing here can tell apart: where the core counts what it takes back, the caller asks
+//! for that number too.
 
 use std::fmt;
 
